@@ -1,0 +1,39 @@
+"""Metrics: their names, directions and units. The arithmetic on predictions lives in ``estimators.score``."""
+
+from dataclasses import dataclass
+
+from search_spaces.registry import nearest
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that an evaluation yields. ``free`` metrics follow from the design alone, before any training."""
+
+    name: str
+    maximize: bool = False
+    unit: str = ""
+    free: bool = False
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", maximize=True),
+        Metric("balanced_accuracy", maximize=True),
+        Metric("macro_f1", maximize=True),
+        Metric("loss"),
+        Metric("latency", unit="ms"),
+        Metric("params", free=True),
+        Metric("macs", free=True),
+        Metric("size", unit="bytes", free=True),
+        Metric("memory", unit="bytes"),
+        Metric("seconds", unit="s"),
+    )
+}
+
+
+def metric(name: str) -> Metric:
+    """Return the metric called ``name``; an unknown name is a ``ValueError`` with the nearest guess."""
+    if name not in METRICS:
+        raise ValueError(f"no metric {name!r}; {nearest(name, list(METRICS))}")
+    return METRICS[name]

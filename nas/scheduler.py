@@ -1,0 +1,99 @@
+"""What a scheduler is: it decides what is evaluated next, and at what fidelity.
+
+One primitive serves all multi-fidelity methods: a trial is continued from the fidelity it has reached to the next.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from estimators.estimator import Fidelity
+from nas.strategy import Strategy
+from nas.trial import Trial
+from search_spaces.registry import Registry
+from search_spaces.space import Configuration
+
+schedulers: "Registry[type[Scheduler]]" = Registry("scheduler", "nas.schedulers")
+
+
+@dataclass(frozen=True)
+class Start:
+    """Begin a new trial of ``config`` and evaluate it to ``fidelity``."""
+
+    config: Configuration
+    fidelity: Fidelity
+
+
+@dataclass(frozen=True)
+class Continue:
+    """Go on with a trial from its last checkpoint to ``fidelity``."""
+
+    trial: int
+    fidelity: Fidelity
+
+
+@dataclass(frozen=True)
+class Fork:
+    """Begin a trial of ``config`` from the weights and optimizer state of ``parent`` (population-based training)."""
+
+    parent: int
+    config: Configuration
+    fidelity: Fidelity
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """Evaluate the design of ``trial`` again, from scratch and with another seed, as replicate ``replicate``."""
+
+    trial: int
+    replicate: int
+    fidelity: Fidelity
+
+
+class Wait:
+    """Nothing to do until a result comes in."""
+
+    def __repr__(self) -> str:
+        return "WAIT"
+
+
+class Done:
+    """Nothing is left to do: the space is exhausted."""
+
+    def __repr__(self) -> str:
+        return "DONE"
+
+
+WAIT: Final = Wait()
+DONE: Final = Done()
+Action = Start | Continue | Fork | Repeat | Wait | Done
+
+
+class Scheduler(ABC):
+    """Wraps a strategy. Holds no results of its own: it reads the trials, so that a resume needs no replay.
+
+    ``ladder`` holds the fidelities from the cheapest to the full one; a study without fidelities has one rung.
+    """
+
+    def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
+        if not ladder or any(a.cost >= b.cost for a, b in zip(ladder, ladder[1:], strict=False)):
+            raise ValueError(f"ladder {list(ladder)!r}: give fidelities of rising cost")
+        self.strategy, self.ladder = strategy, tuple(ladder)
+
+    @abstractmethod
+    def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
+        """Return what to do next.
+
+        ``trials`` are all trials of the study by number, ``pending`` the numbers of those in flight.
+        With ``may_start`` false (the budget of starts is spent) only what is under way goes on; DONE when nothing is.
+        """
+
+    def tell(self, trial: Trial) -> None:
+        """Pass a trial on to the strategy after one of its steps."""
+        self.strategy.tell(trial)
+
+    def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
+        """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
+        config = self.strategy.ask(len(trials), [trials[number] for number in pending])
+        return Start(config, fidelity) if isinstance(config, Configuration) else DONE

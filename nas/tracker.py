@@ -1,0 +1,32 @@
+"""What a tracker is: it shows a running search somewhere. Its failure never fails a run."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.trial import Problem, Step, Trial
+from search_spaces.registry import Registry
+
+trackers: "Registry[type[Tracker]]" = Registry("tracker", "nas.trackers")
+
+
+class Tracker(ABC):
+    """Told of every event of a search. ``resumed`` opens a folder that an earlier process wrote to."""
+
+    def __init__(self, folder: Path, problem: Problem, *, resumed: bool = False) -> None:
+        self.folder, self.problem, self.resumed = folder, problem, resumed
+
+    @abstractmethod
+    def started(self, trial: Trial) -> None:
+        """A new trial begins (told once per trial, again after a resume for an unfinished one)."""
+
+    @abstractmethod
+    def logged(self, trial: Trial, step: Step, best: Trial | None) -> None:
+        """A step of ``trial`` has finished; ``best`` is the incumbent after it."""
+
+    @abstractmethod
+    def ended(self, trials: Mapping[int, Trial], best: Trial | None, summary: Mapping[str, Any]) -> None:
+        """The search is over (or interrupted): close trials, draw the last picture. May be called once only."""
+
+

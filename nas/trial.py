@@ -1,0 +1,172 @@
+"""What passes between strategy, scheduler, storage and tracker: frozen plain data, no behaviour that costs anything.
+
+Notation
+    step      one evaluation of a trial, from one fidelity to the next
+    start     the act of beginning a new design; ``--trials N`` counts starts
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from estimators.estimator import Fidelity
+from estimators.metric import METRICS, Metric
+from search_spaces.registry import nearest
+from search_spaces.space import Configuration, Space
+
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A metric to optimise. A known metric brings its own direction; any other name is minimised by default."""
+
+    name: str
+    maximize: bool = False
+
+    def __init__(self, name: str, *, maximize: bool | None = None) -> None:
+        known = METRICS.get(name, Metric(name))
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "maximize", known.maximize if maximize is None else maximize)
+
+    def loss(self, value: float) -> float:
+        """Return ``value`` turned so that less is better."""
+        return -value if self.maximize else value
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """``metric <= bound`` or ``metric >= bound``, read from text such as ``"params<=1e6"``."""
+
+    name: str
+    bound: float
+    upper: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Constraint":
+        """Read a constraint; a malformed one is a ``ValueError`` that shows the form."""
+        match = re.fullmatch(r"\s*([a-z_0-9]+)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*", text)
+        try:
+            bound = float(match[3]) if match else None
+        except ValueError:
+            bound = None
+        if match is None or bound is None:
+            raise ValueError(f"constraint {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, for example 'params<=1e6'")
+        if match[1] not in METRICS:
+            raise ValueError(f"constraint {text!r}: no metric {match[1]!r}; {nearest(match[1], list(METRICS))}")
+        return cls(match[1], bound, match[2] == "<=")
+
+    def violation(self, metrics: Metrics) -> float:
+        """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""
+        if self.name not in metrics:
+            return 0.0
+        excess = metrics[self.name] - self.bound if self.upper else self.bound - metrics[self.name]
+        return max(excess, 0.0) / max(abs(self.bound), 1e-12)
+
+    def __str__(self) -> str:
+        return f"{self.name}{'<=' if self.upper else '>='}{self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One evaluation of a trial, from fidelity ``start`` (epochs; 0 is fresh) to ``fidelity``. Never changes once done.
+
+    ``index`` counts the steps of the study in the order in which they were asked for.
+    """
+
+    index: int
+    trial: int
+    fidelity: Fidelity
+    start: int = 0
+    metrics: Metrics = field(default_factory=dict)
+    curve: tuple[Metrics, ...] = ()
+    seconds: float = 0.0
+    checkpoint: str | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration and a replicate. ``lineage`` is the number of the trial it descends from, itself if none.
+
+    ``known`` counts the results that were told when it was asked for, ``pending`` the trials then in flight.
+    ``free`` holds the metrics that follow from the design alone (params, macs, size).
+    """
+
+    number: int
+    config: Configuration
+    replicate: int = 0
+    parent: int | None = None
+    lineage: int = -1
+    key: str = ""
+    known: int = 0
+    pending: tuple[int, ...] = ()
+    free: Metrics = field(default_factory=dict)
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def last(self) -> Step | None:
+        """The newest finished step."""
+        return self.steps[-1] if self.steps else None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the newest step ended in an error."""
+        return self.last is not None and self.last.error is not None
+
+    @property
+    def metrics(self) -> Metrics:
+        """Free metrics and those of the newest step that succeeded."""
+        done = [step.metrics for step in self.steps if step.error is None]
+        return {**self.free, **(done[-1] if done else {})}
+
+    @property
+    def seconds(self) -> float:
+        """Seconds spent on all steps."""
+        return sum(step.seconds for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An end: starts, active wall seconds, or whichever comes first. None is no limit."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+    @staticmethod
+    def parse_seconds(text: str | float) -> float:
+        """Read ``90``, ``"90s"``, ``"30m"``, ``"1.5h"`` or ``"1h30m"`` as seconds; anything else is a ``ValueError``."""
+        units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+        if isinstance(text, str) and re.fullmatch(r"(\d+(\.\d+)?[dhms])+", text):
+            seconds = sum(float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([dhms])", text))
+        else:
+            try:
+                seconds = float(text)
+            except ValueError:
+                seconds = -1.0
+        if not 0 < seconds < float("inf"):
+            raise ValueError(f"budget {text!r}: write a positive time such as 90s, 30m, 1.5h or 1h30m")
+        return seconds
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a strategy searches: a space, what counts as good, and which designs are one and the same.
+
+    ``key(config)`` is equal for configurations that decode to equal designs. ``measure(config)`` returns the free
+    metrics; a ``ValueError`` from either means that the configuration decodes to nothing and is not proposed.
+    """
+
+    space: Space
+    objectives: tuple[Objective, ...] = (Objective("loss"),)
+    constraints: tuple[Constraint, ...] = ()
+    key: Callable[[Configuration], str] = field(default=lambda config: config.id)
+    measure: Callable[[Configuration], Metrics] = field(default=lambda config: {})
+
+    def losses(self, metrics: Metrics) -> tuple[float, ...]:
+        """Return the objectives of ``metrics`` turned so that less is better."""
+        return tuple(objective.loss(metrics[objective.name]) for objective in self.objectives)
+
+    def violation(self, metrics: Metrics) -> float:
+        """Return the summed relative violation of the constraints; 0 is feasible."""
+        return sum(constraint.violation(metrics) for constraint in self.constraints)

@@ -1,0 +1,448 @@
+"""Search spaces: ranges, conditional choices, and the configurations drawn from them. Plain data, no torch.
+
+Notation
+    path     dotted name of a parameter. A parameter ``lr`` of a part ``recipe`` is ``recipe.lr``; a parameter
+             ``momentum`` in the space that option ``sgd`` of choice ``optimizer`` opens is ``optimizer.sgd.momentum``.
+    unit     a parameter's place in [0, 1]: linear or logarithmic for numbers, the middle of its bin for the rest.
+    D        length of ``Space.encode``: 1 per number and per ordered choice, one per option of an unordered choice.
+"""
+
+import hashlib
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Union
+
+import numpy as np
+
+Value = bool | int | float | str | None
+
+
+class Configuration(Mapping[str, Value]):
+    """A frozen map from path to value. Holds active parameters only, and values, never unit coordinates."""
+
+    __slots__ = ("_id", "_values")
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values: dict[str, Value] = dict(sorted(values.items()))
+        self._id: str | None = None
+
+    def __getitem__(self, path: str) -> Value:
+        return self._values[path]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Configuration) and self.id == other.id
+
+    def __repr__(self) -> str:
+        return f"Configuration({', '.join(f'{path}={value!r}' for path, value in self.items())})"
+
+    def __reduce__(self) -> tuple[type["Configuration"], tuple[dict[str, Value]]]:
+        return Configuration, (self._values,)
+
+    @property
+    def id(self) -> str:
+        """Hash of the canonical typed JSON: equal values have equal ids on every machine (1 and 1.0 differ)."""
+        if self._id is None:
+            text = json.dumps(self._values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+            self._id = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return self._id
+
+    def part(self, prefix: str) -> "Configuration":
+        """Return what lies under ``prefix``, with the prefix taken off the paths."""
+        head = prefix + "."
+        return Configuration({path[len(head) :]: value for path, value in self.items() if path.startswith(head)})
+
+
+class Parameter(ABC):
+    """One range. ``unit`` and ``value`` are inverse to each other, exactly so for Int and Choice."""
+
+    @abstractmethod
+    def value(self, unit: float) -> Value:
+        """Return the value at ``unit`` in [0, 1]."""
+
+    @abstractmethod
+    def unit(self, value: Value) -> float:
+        """Return the place of ``value`` in [0, 1]."""
+
+    @abstractmethod
+    def problem(self, value: Any) -> str | None:
+        """Return why ``value`` is not in this range, or None when it is."""
+
+    @property
+    @abstractmethod
+    def size(self) -> float:
+        """Number of distinct values; ``inf`` for a continuous range."""
+
+    @property
+    @abstractmethod
+    def default(self) -> Value:
+        """The default value: as given, else the middle of the range, or the first option of an unordered choice."""
+
+
+def _check_range(kind: str, low: float, high: float, log: bool, default: float | None) -> None:
+    for name, number in (("low", low), ("high", high)):
+        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+            raise ValueError(f"{kind}: {name}={number!r} is not a finite number")
+    if low > high:
+        raise ValueError(f"{kind}: low={low!r} lies above high={high!r}; swap them")
+    if log and low <= 0:
+        raise ValueError(f"{kind}: low={low!r} with log=True; a log scale needs low > 0")
+    if default is not None and not low <= default <= high:
+        raise ValueError(f"{kind}: default={default!r} lies outside [{low!r}, {high!r}]")
+
+
+@dataclass(frozen=True)
+class Float(Parameter):
+    """A real number in [low, high], uniform, or uniform in its logarithm with ``log=True`` (low > 0)."""
+
+    low: float
+    high: float
+    log: bool = False
+    preset: float | None = None
+
+    def __init__(self, low: float, high: float, *, log: bool = False, default: float | None = None) -> None:
+        _check_range("Float", low, high, log, default)
+        for name, value in (("low", float(low)), ("high", float(high)), ("log", log), ("preset", default)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        return (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
+
+    def value(self, unit: float) -> float:
+        low, high = self._bounds
+        raw = low + unit * (high - low)
+        return min(max(math.exp(raw) if self.log else raw, self.low), self.high)
+
+    def unit(self, value: Value) -> float:
+        assert isinstance(value, int | float)
+        low, high = self._bounds
+        if high == low:
+            return 0.5
+        return min(max(((math.log(value) if self.log else value) - low) / (high - low), 0.0), 1.0)
+
+    def problem(self, value: Any) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return f"{value!r} is not a finite number"
+        return None if self.low <= value <= self.high else f"{value!r} lies outside [{self.low}, {self.high}]"
+
+    @property
+    def size(self) -> float:
+        return math.inf if self.high > self.low else 1
+
+    @property
+    def default(self) -> float:
+        return self.value(0.5) if self.preset is None else float(self.preset)
+
+
+@dataclass(frozen=True)
+class Int(Parameter):
+    """An integer ``low, low + step, ..., <= high``; with ``log=True`` uniform in the logarithm of its place."""
+
+    low: int
+    high: int
+    log: bool = False
+    step: int = 1
+    preset: int | None = None
+
+    def __init__(
+        self, low: int, high: int, *, log: bool = False, step: int = 1, default: int | None = None
+    ) -> None:
+        _check_range("Int", low, high, log, default)
+        if any(isinstance(n, bool) or not isinstance(n, int) for n in (low, high, step)) or step < 1:
+            raise ValueError(f"Int: low={low!r}, high={high!r}, step={step!r} must be integers with step >= 1")
+        if default is not None and (default - low) % step:
+            raise ValueError(f"Int: default={default!r} is not {low} plus a multiple of step={step}")
+        last = low + (high - low) // step * step
+        for name, value in (("low", low), ("high", last), ("log", log), ("step", step), ("preset", default)):
+            object.__setattr__(self, name, value)
+
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        low, high = self.low - 0.5 * self.step, self.high + 0.5 * self.step
+        return (math.log(max(low, 0.5 * self.low)), math.log(high)) if self.log else (low, high)
+
+    def value(self, unit: float) -> int:
+        low, high = self._bounds
+        raw = low + unit * (high - low)
+        place = math.floor(((math.exp(raw) if self.log else raw) - self.low) / self.step + 0.5)
+        return self.low + min(max(place, 0), (self.high - self.low) // self.step) * self.step
+
+    def unit(self, value: Value) -> float:
+        assert isinstance(value, int | float)
+        low, high = self._bounds
+        return ((math.log(value) if self.log else value) - low) / (high - low)
+
+    def problem(self, value: Any) -> str | None:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return f"{value!r} is not an integer"
+        if not self.low <= value <= self.high:
+            return f"{value!r} lies outside [{self.low}, {self.high}]"
+        return f"{value!r} is not {self.low} plus a multiple of {self.step}" if (value - self.low) % self.step else None
+
+    @property
+    def size(self) -> float:
+        return (self.high - self.low) // self.step + 1
+
+    @property
+    def default(self) -> int:
+        return self.value(0.5) if self.preset is None else self.preset
+
+
+@dataclass(frozen=True)
+class Choice(Parameter):
+    """One of ``options``: a sequence of plain values, or a map from name to None or to a ``Space`` it opens.
+
+    ``ordered=True`` says that neighbours in the sequence are alike: surrogates then see one dimension, not k.
+    """
+
+    options: tuple[Value, ...]
+    ordered: bool = False
+    spaces: Mapping[Value, "Space"] = field(default_factory=dict)
+    preset: Value = None
+
+    def __init__(
+        self,
+        options: Union[Sequence[Value], Mapping[str, Union["Space", None]]],
+        *,
+        ordered: bool = False,
+        default: Value = None,
+    ) -> None:
+        names = tuple(options)
+        if not names:
+            raise ValueError("Choice: no options; give at least one")
+        if len({(type(name), name) for name in names}) < len(names):
+            raise ValueError(f"Choice: an option stands twice in {list(names)!r}")
+        for name in names:
+            if not (name is None or isinstance(name, bool | int | float | str)):
+                raise ValueError(f"Choice: option {name!r} is neither a number, a string, a bool nor None")
+        if default is not None and default not in names:
+            raise ValueError(f"Choice: default={default!r} is not one of {list(names)!r}")
+        spaces = {n: s for n, s in options.items() if s is not None} if isinstance(options, Mapping) else {}
+        for name, value in (("options", names), ("ordered", ordered), ("spaces", spaces), ("preset", default)):
+            object.__setattr__(self, name, value)
+
+    def __hash__(self) -> int:
+        return hash((self.options, self.ordered))
+
+    def value(self, unit: float) -> Value:
+        return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
+
+    def unit(self, value: Value) -> float:
+        return (self.index(value) + 0.5) / len(self.options)
+
+    def index(self, value: Value) -> int:
+        """Return the place of ``value`` among the options; types count (True is not 1)."""
+        return next(i for i, option in enumerate(self.options) if option == value and type(option) is type(value))
+
+    def problem(self, value: Any) -> str | None:
+        known = any(option == value and type(option) is type(value) for option in self.options)
+        return None if known else f"{value!r} is not one of {list(self.options)!r}"
+
+    @property
+    def size(self) -> float:
+        return len(self.options)
+
+    @property
+    def default(self) -> Value:
+        return self.options[(len(self.options) - 1) // 2 if self.ordered else 0] if self.preset is None else self.preset
+
+
+@dataclass(frozen=True)
+class Linear:
+    """``sum(weight * value) <= bound`` over numeric paths; an inactive parameter counts as zero."""
+
+    weights: Mapping[str, float]
+    bound: float
+
+    def holds(self, values: Mapping[str, Value]) -> bool:
+        """Return whether ``values`` satisfy the constraint."""
+        return sum(w * float(values.get(path) or 0) for path, w in self.weights.items()) <= self.bound + 1e-12
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A parameter at its path, and the (path, option) pairs that must all be chosen for it to be active."""
+
+    path: str
+    parameter: Parameter
+    conditions: tuple[tuple[str, Value], ...] = ()
+
+    def active(self, values: Mapping[str, Value]) -> bool:
+        """Return whether the parameter exists, given the values of those that stand before it."""
+        return all(path in values and values[path] == option for path, option in self.conditions)
+
+
+class Space:
+    """A product of named parts: parameters, or spaces of their own.
+
+    ``constraints`` are linear inequalities over numeric paths, kept by rejection: a space in which 10,000 draws
+    satisfy none is a ``ValueError`` at the first ``sample``.
+    """
+
+    def __init__(self, *, constraints: Sequence[Linear] = (), **parts: Union[Parameter, "Space"]) -> None:
+        for name, part in parts.items():
+            if not isinstance(part, Parameter | Space):
+                raise ValueError(f"Space: part {name!r} is {part!r}; give a Float, Int, Choice or Space")
+            if "." in name:
+                raise ValueError(f"Space: part name {name!r} holds a dot; dots separate the parts of a path")
+        self.parts = dict(parts)
+        self.constraints = tuple(constraints)
+        known = {slot.path for slot in self.slots}
+        for constraint in self.constraints:
+            for path in constraint.weights:
+                if path not in known:
+                    raise ValueError(f"Space: a constraint names {path!r}, which is not a parameter of this space")
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """Every parameter with its path and conditions, parents before what they open."""
+        return tuple(self._walk("", ()))
+
+    def _walk(self, prefix: str, conditions: tuple[tuple[str, Value], ...]) -> Iterator[Slot]:
+        for name, part in self.parts.items():
+            path = prefix + name
+            if isinstance(part, Space):
+                yield from part._walk(path + ".", conditions)
+                continue
+            yield Slot(path, part, conditions)
+            if isinstance(part, Choice):
+                for option, space in part.spaces.items():
+                    yield from space._walk(f"{path}.{option}.", (*conditions, (path, option)))
+
+    @cached_property
+    def _slot(self) -> dict[str, Slot]:
+        return {slot.path: slot for slot in self.slots}
+
+    def parameter(self, path: str) -> Parameter:
+        """Return the parameter at ``path``; an unknown path is a ``ValueError``."""
+        if path not in self._slot:
+            from search_spaces.registry import nearest
+
+            raise ValueError(f"no parameter {path!r} in this space; {nearest(path, list(self._slot))}")
+        return self._slot[path].parameter
+
+    @cached_property
+    def size(self) -> float:
+        """Number of distinct configurations (constraints not counted); ``inf`` with a continuous parameter."""
+        return math.prod(_count(part) for part in self.parts.values())
+
+    @cached_property
+    def dimensions(self) -> int:
+        """D, the length of ``encode``."""
+        return sum(_width(slot.parameter) for slot in self.slots)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the description of the space: equal for equal spaces on every machine."""
+        text = json.dumps([[s.path, repr(s.parameter), s.conditions] for s in self.slots], default=str)
+        return hashlib.sha256((text + repr(self.constraints)).encode()).hexdigest()[:16]
+
+    def sample(self, rng: np.random.Generator) -> Configuration:
+        """Draw a configuration uniformly in the unit cube of its active parameters."""
+        return self.complete({}, rng)
+
+    def default(self) -> Configuration:
+        """Return the configuration of every active parameter's default; trial 0 of a search."""
+        values: dict[str, Value] = {}
+        for slot in self.slots:
+            if slot.active(values):
+                values[slot.path] = slot.parameter.default
+        return Configuration(values)
+
+    def complete(self, partial: Mapping[str, Value], rng: np.random.Generator) -> Configuration:
+        """Keep what of ``partial`` is active and in range, draw the rest. The way every operator ends."""
+        for _ in range(10_000):
+            values: dict[str, Value] = {}
+            for slot in self.slots:
+                if slot.active(values):
+                    fits = slot.path in partial and slot.parameter.problem(partial[slot.path]) is None
+                    values[slot.path] = partial[slot.path] if fits else slot.parameter.value(float(rng.random()))
+            if all(constraint.holds(values) for constraint in self.constraints):
+                return Configuration(values)
+        if partial:
+            return self.complete({}, rng)
+        raise ValueError(f"10,000 draws satisfy none of the constraints {list(self.constraints)!r}; loosen a bound")
+
+    def check(self, config: Mapping[str, Value]) -> Configuration:
+        """Return ``config`` as a Configuration, or raise a ``ValueError`` that names the first wrong path."""
+        values: dict[str, Value] = {}
+        for slot in self.slots:
+            if slot.active(values):
+                if slot.path not in config:
+                    raise ValueError(f"parameter {slot.path!r} is missing; give {slot.parameter!r}")
+                if problem := slot.parameter.problem(config[slot.path]):
+                    raise ValueError(f"parameter {slot.path!r}: {problem}")
+                values[slot.path] = config[slot.path]
+        for path in config:
+            if path not in values:
+                why = "is inactive under these choices" if path in self._slot else "is not in this space"
+                raise ValueError(f"parameter {path!r} {why}; leave it out")
+        for constraint in self.constraints:
+            if not constraint.holds(values):
+                raise ValueError(f"{values!r} breaks the constraint {constraint!r}")
+        return Configuration(values)
+
+    def encode(self, config: Mapping[str, Value]) -> np.ndarray:
+        """Return ``(D,)`` float64 in [0, 1]: units, and one-hot options; inactive numbers 0.5, inactive choices 0."""
+        row = np.empty(self.dimensions)
+        at = 0
+        for slot in self.slots:
+            parameter, width = slot.parameter, _width(slot.parameter)
+            row[at : at + width] = 0.5 if width == 1 else 0.0
+            if slot.path in config:
+                if width == 1:
+                    row[at] = parameter.unit(config[slot.path])
+                else:
+                    assert isinstance(parameter, Choice)
+                    row[at + parameter.index(config[slot.path])] = 1.0
+            at += width
+        return row
+
+    def grid(self) -> Iterator[Configuration]:
+        """Yield every configuration of an all-discrete space, in order; a continuous range is a ``ValueError``."""
+        for slot in self.slots:
+            if slot.parameter.size == math.inf:
+                raise ValueError(f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float")
+        yield from self._grid({}, 0)
+
+    def _grid(self, values: dict[str, Value], at: int) -> Iterator[Configuration]:
+        while at < len(self.slots) and not self.slots[at].active(values):
+            at += 1
+        if at == len(self.slots):
+            if all(constraint.holds(values) for constraint in self.constraints):
+                yield Configuration(values)
+            return
+        slot = self.slots[at]
+        count = int(slot.parameter.size)
+        options = (slot.parameter.options if isinstance(slot.parameter, Choice) else None) or [
+            slot.parameter.low + i * slot.parameter.step if isinstance(slot.parameter, Int) else slot.parameter.default
+            for i in range(count)
+        ]
+        for option in options:
+            yield from self._grid({**values, slot.path: option}, at + 1)
+
+
+def _width(parameter: Parameter) -> int:
+    wide = isinstance(parameter, Choice) and not parameter.ordered and len(parameter.options) > 1
+    return len(parameter.options) if wide and isinstance(parameter, Choice) else 1
+
+
+def _count(part: Parameter | Space) -> float:
+    if isinstance(part, Space):
+        return part.size
+    if isinstance(part, Choice):
+        return sum(part.spaces[o].size if o in part.spaces else 1 for o in part.options)
+    return part.size

@@ -1,0 +1,1 @@
+"""The architecture spaces: one file each."""
