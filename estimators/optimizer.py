@@ -1,0 +1,101 @@
+"""The optimizer of a recipe, and its learning rate as a pure function of the step.
+
+Notation
+    t   steps behind us (0 at the first)      T   steps of the full training, the horizon      w   warm-up steps
+"""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from estimators.device import optimizer_kernel
+
+if TYPE_CHECKING:
+    from search_spaces.recipe import Recipe
+
+SCHEDULES = ("cosine", "one-cycle", "step", "wsd", "constant")
+
+
+def factor(schedule: str, t: int, total: int, warmup: float = 0.0) -> float:
+    """Return the share of the learning rate to use at step ``t`` of ``total``; past the end, that of the last step.
+
+    ``warmup`` is a share of ``total``, risen linearly.
+    cosine      to 0 (Loshchilov and Hutter 2017, eq. 5, one period)
+    one-cycle   from 1/25 linearly to 1 at the end of the warm-up, linearly down to 1/250,000 (Smith and Topin 2018)
+    step        a tenth after half of ``total``, a hundredth after three quarters (He et al. 2016, section 4.2)
+    wsd         1 until the last fifth, then 1 - sqrt(share of it passed) (Hägele et al. 2024, section 4)
+    constant    1 after the warm-up
+    """
+    assert schedule in SCHEDULES, schedule
+    t = min(t, total - 1)
+    if schedule == "one-cycle":
+        return _one_cycle(t, total, warmup)
+    w = round(warmup * total)
+    if t < w:
+        return (t + 1) / w
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * (t - w) / (total - w)))
+    if schedule == "step":
+        return 0.1 ** ((t >= total / 2) + (t >= total * 3 / 4))
+    if schedule == "wsd":
+        return 1 - math.sqrt(max(0.0, (t - 0.8 * total) / (0.2 * total)))
+    return 1.0
+
+
+def _one_cycle(t: int, total: int, warmup: float) -> float:
+    top, low, high, end = warmup * total - 1, 1 / 25, 1.0, 1 / 25 / 1e4
+    if t <= top:
+        return low + (high - low) * (t / top if top > 0 else 1.0)
+    return high + (end - high) * min(1.0, (t - top) / max(total - 1 - top, 1e-12))
+
+
+def build_optimizer(recipe: "Recipe", network: nn.Module) -> Optimizer:
+    """Return the optimizer of ``recipe``; biases and norm parameters (one axis or none) are not decayed."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    kernel: Any = optimizer_kernel(recipe.optimizer)
+    match recipe.optimizer:
+        case "sgd":
+            momentum = recipe.momentum
+            return torch.optim.SGD(
+                groups, recipe.lr, momentum=momentum, nesterov=recipe.nesterov and momentum > 0, **kernel
+            )
+        case "adam":
+            return torch.optim.Adam(groups, recipe.lr, betas=recipe.betas, **kernel)
+        case "adamw":
+            return torch.optim.AdamW(groups, recipe.lr, betas=recipe.betas, **kernel)
+        case "rmsprop":
+            return torch.optim.RMSprop(
+                groups, recipe.lr, alpha=recipe.alpha, momentum=recipe.momentum, **kernel
+            )
+    raise ValueError(f"recipe: optimizer {recipe.optimizer!r} is not one of sgd, adam, adamw, rmsprop")
+
+
+def optimizer_state(optimizer: Optimizer, network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the optimizer's tensors, named ``PARAMETER.KEY``; references, not copies."""
+    return {
+        f"{name}.{key}": value
+        for name, parameter in network.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, network: nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Put back what ``optimizer_state`` returned, each tensor in the memory layout of its parameter."""
+    parameters = dict(network.named_parameters())
+    for path, value in state.items():
+        name, key = path.rsplit(".", 1)
+        like = parameters[name]
+        if key == "step":  # a counter: beside the parameter for a fused kernel, else on the CPU
+            value = value.to(like.device if optimizer.defaults.get("fused") else "cpu", copy=True)
+        else:
+            value = torch.empty_like(like).copy_(value)
+        optimizer.state[like][key] = value

@@ -1,0 +1,74 @@
+"""Images kept on a device for as long as the process lives: every evaluation of a worker reads the same tensors.
+
+On a CPU they are the memory map itself, shared by all processes; on a GPU they are copied once.
+"""
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from estimators.augment import Standardise
+from estimators.dataset import Split, open_saved
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images ``x`` (n, C, H, W) uint8 and labels ``y`` (n,) int64 on one device."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@dataclass(frozen=True)
+class Resident:
+    """The training and validation images of a data set on one device, and what standardises them."""
+
+    train: Images
+    val: Images
+    standardise: Standardise
+
+
+@lru_cache(maxsize=2)
+def resident(folder: str, device: str, size: tuple[int, int]) -> Resident:
+    """Open the data set saved in ``folder`` on ``device``, resized to ``size`` (H, W) if it is not of that size."""
+    dataset = open_saved(folder)
+    train, val = place(dataset.train, device, size), place(dataset.val, device, size)
+    return Resident(train, val, Standardise.fit(train.x))
+
+
+def place(split: Split, device: str, size: tuple[int, int]) -> Images:
+    """Return ``split`` as tensors on ``device``; on a CPU they share the memory of its arrays."""
+    x, y = _tensor(split.x).to(device), _tensor(split.y).to(device)
+    return Images(x if tuple(x.shape[2:]) == size else _resize(x, size), y)
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():  # a read-only map stays unwritten: nothing here changes an image in place
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    chunks = (interpolate(c.float(), size, mode="bilinear", antialias=True) for c in x.split(1024))
+    return torch.cat([chunk.round_().clamp_(0, 255).to(torch.uint8) for chunk in chunks])
+
+
+def stratified_order(y: np.ndarray, seed: int) -> np.ndarray:
+    """Return a permutation (n,) of the images of which every beginning holds the classes in their proportions.
+
+    Shares of the data are nested: the first tenth lies within the first fifth.
+    """
+    rng = np.random.default_rng(seed)
+    place = np.empty(len(y))
+    for label in np.unique(y):
+        members = np.flatnonzero(y == label)
+        place[members] = (rng.permutation(len(members)) + rng.random()) / len(members)
+    return np.argsort(place, kind="stable")

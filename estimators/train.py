@@ -1,0 +1,273 @@
+"""Train a design with its own recipe and score it on the validation images.
+
+What a worker trained last stays in memory, so that continuing it costs no reload; the file gives the same bits.
+Early stopping is a function of the curve alone, and the curve is in the checkpoint: a continued training stops where
+the uninterrupted one does.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from search_spaces.recipe import Recipe
+from torch import Tensor
+
+from estimators import checkpoint as checkpoints
+from estimators.augment import Standardise
+from estimators.checkpoint import Checkpoint
+from estimators.cost import latency
+from estimators.dataset import Split
+from estimators.device import compute_dtype, find_device, peak_memory, reset_peak_memory
+from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
+from estimators.loop import Diverged, Training, predict
+from estimators.metric import metric
+from estimators.resident import Resident, place, resident, stratified_order
+from estimators.score import FROM_LOGITS, scores
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import Design
+
+WEIGHTS, BATCHES, DROPOUT, SUBSET = 101, 102, 103, 104  # purposes of counted randomness
+KEPT_WARM = 2
+
+Metrics = Mapping[str, float]
+
+
+class Stopped(Exception):
+    """The evaluation was asked to end."""
+
+
+@dataclass
+class Run:
+    """A training under way, the metrics of each epoch so far, and its state after the last of them."""
+
+    training: Training
+    curve: list[Metrics]
+    saved: Checkpoint | None = None
+
+    def keep(self) -> None:
+        """Copy the state: further steps do not touch the copy."""
+        state, standardise = self.training.state(), self.training.standardise
+        values = {"curve": list(self.curve), "mean": standardise.mean, "std": standardise.std}
+        self.saved = Checkpoint(state.groups, {**state.values, **values}).clone()
+
+
+# path, time and size of a checkpoint -> whose it is, and the training that wrote it
+_warm: OrderedDict[tuple[str, int, int], tuple[object, Run]] = OrderedDict()
+
+
+@estimators.register("train")
+class TrainEstimator(Estimator):
+    """Train on the saved data set in the folder ``data``.
+
+    The four metrics that follow from the logits are always reported; ``latency`` and ``memory`` when asked for in
+    ``metrics``. ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in training; scores are
+    always those of the float32 network.
+    """
+
+    axes = ("epochs", "data")
+
+    def __init__(
+        self, data: Path | str, *, metrics: Sequence[str] = FROM_LOGITS, precision: str = "auto"
+    ) -> None:
+        compute_dtype(precision, torch.device("cpu"))
+        self.data, self.precision = str(data), precision
+        self.metrics = tuple(metric(name).name for name in metrics)
+
+    def evaluate(self, design: "Design", fidelity: Fidelity, context: Context) -> Result:
+        """Train ``design`` from its checkpoint to ``fidelity.epochs``; the metrics are those of the last epoch.
+
+        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``. When stopped, the checkpoint is
+        that of the last whole epoch, from which the same call goes on as if nothing had happened.
+        """
+        if fidelity.side != 1:
+            raise ValueError(
+                f"{fidelity!r}: 'train' has no axis side; leave it at 1 and search the side in the space"
+            )
+        began = time.monotonic()
+        torch.set_num_threads(context.threads)
+        watch = _watch(context, began)
+        run = None
+        error, stopped = None, False
+        try:
+            run = self._begin(design, context)
+            with torch.random.fork_rng(devices=[]):
+                self._train(run, design, fidelity, context, watch)
+        except Stopped:
+            stopped = True
+        except (TimeoutError, Diverged) as reason:
+            error = f"{'nan' if isinstance(reason, Diverged) else 'timeout'}: {reason}"
+        except (MemoryError, RuntimeError) as reason:
+            if not _out_of_memory(reason):
+                raise
+            error = f"memory: {' '.join(str(reason).split())[:200] or 'an allocation failed'}"
+        result = Result(seconds=0.0, error=error, stopped=stopped)
+        if run is not None and error is None:
+            result = self._finish(run, design, fidelity, context, stopped)
+        return replace(result, seconds=time.monotonic() - began)
+
+    def _open(self, design: "Design", context: Context) -> Resident:
+        size = (design.shape[1], design.shape[2])
+        return resident(self.data, str(find_device(context.device)), size)
+
+    def _identity(self, design: "Design", context: Context) -> object:
+        return design.config, self.data, self.precision, context.device, context.threads
+
+    def _begin(self, design: "Design", context: Context) -> Run:
+        """Return the run to go on with: fresh, still warm, or read from the checkpoint."""
+        if context.checkpoint is not None:
+            whose, run = _warm.pop(_stamp(context.checkpoint), (None, None))
+            if run is not None and whose == self._identity(design, context):
+                return run
+        recipe, data, device = (
+            Recipe.parse(design.recipe),
+            self._open(design, context),
+            find_device(context.device),
+        )
+        channels = design.shape[0]
+        training = Training(
+            design.network(context.entropy(WEIGHTS)),
+            recipe,
+            data.standardise if recipe.normalize else Standardise.identity(channels),
+            device=device,
+            dtype=compute_dtype(self.precision, device),
+        )
+        if context.checkpoint is None:
+            return Run(training, [])
+        checkpoint = checkpoints.load(context.checkpoint)
+        training.restore(checkpoint)
+        run = Run(training, list(checkpoint.values["curve"]))
+        run.keep()
+        return run
+
+    def _train(
+        self, run: Run, design: "Design", fidelity: Fidelity, context: Context, watch: Callable[[], None]
+    ) -> None:
+        data, recipe = self._open(design, context), run.training.recipe
+        if len(run.curve) > fidelity.epochs:
+            raise ValueError(
+                f"checkpoint has {len(run.curve)} epochs, more than {fidelity!r}; ask for more epochs"
+            )
+        members = _members(data, fidelity.data, context)
+        reset_peak_memory(run.training.device)
+        while len(run.curve) < fidelity.epochs and not stalled(run.curve, recipe.patience, context.horizon):
+            epoch = len(run.curve) + 1
+            seeds = context.entropy(BATCHES, epoch), context.entropy(DROPOUT, epoch)
+            train_loss = run.training.epoch(
+                data.train, members, epoch=epoch, horizon=context.horizon, seeds=seeds, watch=watch
+            )
+            logits = predict(run.training.scored, data.val, run.training.standardise, watch=watch)
+            metrics = {**scores(logits, data.val.y), "train_loss": train_loss}
+            if not np.isfinite(metrics["loss"]):
+                raise Diverged(f"validation loss {metrics['loss']} after epoch {epoch}")
+            run.curve.append(metrics)
+            context.report(epoch, metrics)
+            if epoch < fidelity.epochs:
+                run.keep()
+        run.saved = None
+
+    def _finish(
+        self, run: Run, design: "Design", fidelity: Fidelity, context: Context, stopped: bool
+    ) -> Result:
+        """Write the checkpoint and, unless stopped, measure what was asked for."""
+        if not run.curve:
+            return Result(stopped=stopped)
+        if run.saved is None:
+            run.keep()
+        assert run.saved is not None
+        name = f"epoch-{len(run.curve)}.safetensors"
+        checkpoints.save(context.scratch / name, run.saved)
+        run.saved = None if stopped else run.saved
+        metrics = dict(run.curve[-1])
+        if not stopped:
+            metrics |= self._measured(run, design)
+            _keep_warm(context.scratch / name, self._identity(design, context), run)
+        curve = tuple(run.curve[context.start :])
+        return Result(metrics=metrics, curve=curve, checkpoint=name, stopped=stopped)
+
+    def _measured(self, run: Run, design: "Design") -> dict[str, float]:
+        device, measured = run.training.device, {}
+        if "memory" in self.metrics:
+            measured["memory"] = peak_memory(device)
+        if "latency" in self.metrics:
+            measured["latency"] = latency(run.training.scored, design.shape, device=device)
+        return measured
+
+
+def stalled(curve: Sequence[Metrics], patience: int | None, horizon: int) -> bool:
+    """Return whether the validation loss has not fallen for ``patience`` epochs, in the second half of the horizon."""
+    if not patience or 2 * len(curve) < horizon:
+        return False
+    losses = [metrics["loss"] for metrics in curve]
+    return len(losses) - 1 - losses.index(min(losses)) >= patience
+
+
+def trained_weights(checkpoint: Path) -> dict[str, np.ndarray]:
+    """Return the weights and buffers the metrics speak of (the average where there is one), by ``state_dict`` name."""
+    groups = checkpoints.load(checkpoint).groups
+    return {name: tensor.numpy() for name, tensor in groups.get("average", groups["network"]).items()}
+
+
+def standardisation(checkpoint: Path) -> Standardise:
+    """Return what turned uint8 images into the network's input during its training."""
+    values = checkpoints.load(checkpoint).values
+    return Standardise(tuple(values["mean"]), tuple(values["std"]))
+
+
+def evaluate_split(
+    design: "Design",
+    weights: Mapping[str, np.ndarray],
+    split: Split,
+    standardise: Standardise,
+    *,
+    device: str = "cpu",
+    batch_size: int = 500,
+) -> tuple[dict[str, float], np.ndarray]:
+    """Return the metrics and the float32 logits ``(n, classes)`` of ``design`` with ``weights`` on ``split``."""
+    where = find_device(device)
+    network = design.network(0)
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    network.to(where, memory_format=torch.channels_last)
+    images = place(split, str(where), (design.shape[1], design.shape[2]))
+    logits = predict(network, images, standardise, batch_size=batch_size)
+    return scores(logits, images.y), logits.cpu().numpy()
+
+
+def _members(data: Resident, share: float, context: Context) -> Tensor:
+    """Return the images to train on: the same for every design of a study, so that they can be compared."""
+    order = stratified_order(
+        data.train.y.cpu().numpy(), replace(context, lineage=0, replicate=0).entropy(SUBSET)
+    )
+    return torch.from_numpy(order[: max(1, round(share * len(order)))])
+
+
+def _watch(context: Context, began: float) -> Callable[[], None]:
+    def watch() -> None:
+        seconds = time.monotonic() - began
+        if context.deadline is not None and seconds > context.deadline:
+            raise TimeoutError(f"{seconds:.1f} s, limit {context.deadline:g} s")
+        if context.stopping():
+            raise Stopped
+
+    return watch
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _stamp(path: Path) -> tuple[str, int, int]:
+    """Return what tells this content of ``path`` from another one."""
+    status = path.stat() if path.exists() else None
+    return str(path.resolve()), status.st_mtime_ns if status else 0, status.st_size if status else 0
+
+
+def _keep_warm(path: Path, whose: object, run: Run) -> None:
+    _warm[_stamp(path)] = (whose, run)
+    while len(_warm) > KEPT_WARM:
+        _warm.popitem(last=False)
