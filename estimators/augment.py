@@ -20,7 +20,7 @@ POLICIES = ("none", "flip", "crop", "flip-crop")
 
 @dataclass(frozen=True)
 class Moves:
-    """Where each of ``n`` images goes: ``top`` and ``left`` (n,) in [0, 2p], ``mirrored`` (n,) bool; None: unmoved."""
+    """Where ``n`` images go: ``top`` and ``left`` (n,) in [0, 2p], ``mirrored`` (n,) bool; None: unmoved."""
 
     padding: int
     top: Tensor | None
@@ -31,7 +31,7 @@ class Moves:
     def draw(
         cls, policy: str, n: int, size: tuple[int, int], *, generator: torch.Generator, device: torch.device
     ) -> "Moves":
-        """Draw the moves of ``n`` images of ``size`` (H, W): crops after zero padding, mirrored with probability 1/2."""
+        """Draw for ``n`` images of ``size`` (H, W): crops after zero padding, half of them mirrored."""
         assert policy in POLICIES, policy
         padding = max(1, min(size) // 8) if "crop" in policy else 0
         place = (
@@ -43,7 +43,7 @@ class Moves:
         return cls(padding, place[0], place[1], mirrored)
 
     def apply(self, x: Tensor, part: slice) -> Tensor:
-        """Move the images ``x`` (n, C, H, W), those that stand at ``part`` of the draw; one gather for all moves."""
+        """Move ``x`` (n, C, H, W), the images that stand at ``part`` of the draw; one gather for all."""
         n, c, h, w = x.shape
         if self.mirrored is None and self.top is None:
             return x
@@ -60,7 +60,7 @@ class Moves:
 
 @dataclass(frozen=True)
 class Standardise:
-    """``z = (x / 255 - mean) / std`` per channel; ``mean`` and ``std`` hold C numbers each, of images in [0, 1]."""
+    """``z = (x / 255 - mean) / std`` per channel; ``mean`` and ``std`` hold C numbers in [0, 1]."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -70,7 +70,7 @@ class Standardise:
         """Measure ``x`` (n, C, H, W) uint8 in exact integer sums; a constant channel is divided by 1."""
         first = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
         second = first.clone()
-        for chunk in x.split(4096):
+        for chunk in torch.split(x, 4096):
             wide = chunk.to(torch.int32)
             first += wide.sum((0, 2, 3))
             second += wide.square_().sum((0, 2, 3))

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file with JSON in its header. No pickle is ever read.
 
-A file is either the whole new one or the old one: written beside its place, synced, then moved over it. A checksum over
-all tensors tells a damaged file from a good one.
+A file is either the whole new one or the old one: written beside its place, synced, then moved over it. A
+checksum over all tensors tells a damaged file from a good one.
 """
 
 import json
@@ -68,7 +68,7 @@ def load(path: Path) -> Checkpoint:
         header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["checkpoint"])
         if header["version"] > VERSION:
             raise ValueError(
-                f"checkpoint {path}: version {header['version']}, this program reads up to {VERSION}; update it"
+                f"checkpoint {path}: version {header['version']}, this program reads to {VERSION}; update it"
             )
         tensors = read_tensors(content)
     except FileNotFoundError:
@@ -92,5 +92,5 @@ def _checksum(tensors: Mapping[str, Tensor]) -> int:
     total = 0
     for name in sorted(tensors):
         total = zlib.crc32(name.encode(), total)
-        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy(), total)
+        total = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, total)
     return total

@@ -18,7 +18,7 @@ def latency(
     repeats: int = 30,
     warmup: int = 5,
 ) -> float:
-    """Return the milliseconds of one forward pass of one ``(C, H, W)`` image: the median of ``repeats`` after a warm-up.
+    """Return the milliseconds of a forward pass of one ``(C, H, W)`` image, the median of ``repeats``.
 
     Other work on the same cores counts in: measure finalists alone.
     """

@@ -4,8 +4,8 @@ Notation
     n       images trained on       B   batch size      t   optimizer steps so far
     epoch   one pass over the n images, counted from 1
 
-All randomness of an epoch comes from two numbers, the seeds of its batches and of its dropout: an epoch that begins in
-the same state ends in the same state, whatever ran before in the process.
+All randomness of an epoch comes from two numbers, the seeds of its batches and of its dropout: an epoch that
+begins in the same state ends in the same state, whatever ran before in the process.
 """
 
 import copy
@@ -34,7 +34,10 @@ class Diverged(Exception):
 
 
 def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
-    """Return (begin, end) of the batches of an epoch: a remainder of less than half a batch, or of one image, is left out."""
+    """Return (begin, end) of an epoch's batches.
+
+    A remainder of less than half a batch, or of one image (which batch norm cannot take), is left out.
+    """
     full, rest = divmod(n, batch_size)
     bounds = [(i * batch_size, (i + 1) * batch_size) for i in range(full)]
     if (rest > 1 and 2 * rest >= batch_size) or not full:
@@ -45,7 +48,7 @@ def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
 def epoch_batches(
     images: Images, members: Tensor, recipe: "Recipe", standardise: Standardise, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the standardised, augmented batches ``(z, y)`` of one epoch over ``members`` (n,), in an order drawn from ``seed``."""
+    """Yield the augmented, standardised batches ``(z, y)`` of one epoch over ``members`` (n,)."""
     generator = torch.Generator().manual_seed(seed)
     n, device = len(members), images.x.device
     order = members[torch.randperm(n, generator=generator)].to(device)
@@ -58,7 +61,7 @@ def epoch_batches(
 
 
 class Average:
-    """Exponential moving average of parameters and buffers; its decay rises as ``min(decay, (1 + t) / (10 + t))``."""
+    """Moving average of parameters and buffers; its decay rises as ``min(decay, (1 + t) / (10 + t))``."""
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.network, self.decay = copy.deepcopy(network).requires_grad_(False), decay
@@ -83,7 +86,7 @@ class Average:
 
 
 class Training:
-    """A network in training with all that its next step depends on: optimizer, average, loss scale, step count."""
+    """A network and all that its next step depends on: optimizer, average, loss scale, step count."""
 
     def __init__(
         self,
@@ -108,7 +111,7 @@ class Training:
         return self.average.network if self.average else self.network
 
     def step(self, z: Tensor, y: Tensor, share: float) -> Tensor:
-        """Take one optimizer step on the batch at ``share`` of the learning rate; return its mean loss, on the device."""
+        """Take one step at ``share`` of the learning rate; return the batch's mean loss, on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * share
         loss = self._gradients(z, y)
@@ -153,8 +156,8 @@ class Training:
     ) -> float:
         """Train one pass over ``members`` (n,) of ``images``; return the mean loss.
 
-        ``seeds`` are those of the batches and of dropout. ``watch`` is called every few steps and may raise to end the
-        epoch. Raises ``Diverged`` when the loss is not finite.
+        ``seeds`` are those of the batches and of dropout. ``watch`` is called every few steps and may raise
+        to end the epoch. Raises ``Diverged`` when the loss is not finite.
         """
         batches = len(batch_bounds(len(members), self.recipe.batch_size))
         torch.manual_seed(seeds[1])
@@ -169,9 +172,9 @@ class Training:
                 total += self.step(
                     z, y, factor(self.recipe.schedule, t, horizon * batches, self.recipe.warmup)
                 )
-                if (i + 1) % CHECK_EVERY == 0 or i + 1 == batches:
-                    if not torch.isfinite(total):
-                        raise Diverged(f"loss {total.item()} at epoch {epoch}, step {i + 1} of {batches}")
+                looked = (i + 1) % CHECK_EVERY == 0 or i + 1 == batches
+                if looked and not torch.isfinite(total):
+                    raise Diverged(f"loss {total.item()} at epoch {epoch}, step {i + 1} of {batches}")
         return total.item() / batches
 
     def state(self) -> Checkpoint:
@@ -186,7 +189,7 @@ class Training:
         return Checkpoint(groups, values)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Continue from ``checkpoint``. Another optimizer than the one that wrote it begins anew; the weights stay."""
+        """Continue from ``checkpoint``; an optimizer other than the one that wrote it begins anew."""
         self.network.load_state_dict(dict(checkpoint.groups["network"]))
         if self.average:
             self.average.network.load_state_dict(
@@ -212,7 +215,7 @@ def predict(
     network.eval()
     logits = []
     with kernels(exact=True):
-        for x in images.x.split(batch_size):
+        for x in torch.split(images.x, batch_size):
             watch()
             logits.append(network(standardise(x)).float())
     return torch.cat(logits)

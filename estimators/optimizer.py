@@ -1,7 +1,7 @@
 """The optimizer of a recipe, and its learning rate as a pure function of the step.
 
 Notation
-    t   steps behind us (0 at the first)      T   steps of the full training, the horizon      w   warm-up steps
+    t   steps behind us (0 at the first)      total   steps of the full training      w   warm-up steps
 """
 
 import math
@@ -20,14 +20,14 @@ SCHEDULES = ("cosine", "one-cycle", "step", "wsd", "constant")
 
 
 def factor(schedule: str, t: int, total: int, warmup: float = 0.0) -> float:
-    """Return the share of the learning rate to use at step ``t`` of ``total``; past the end, that of the last step.
+    """Return the share of the learning rate to use at step ``t``; past ``total``, that of the last step.
 
-    ``warmup`` is a share of ``total``, risen linearly.
+    The rate rises linearly during ``warmup``, a share of ``total``, then:
     cosine      to 0 (Loshchilov and Hutter 2017, eq. 5, one period)
-    one-cycle   from 1/25 linearly to 1 at the end of the warm-up, linearly down to 1/250,000 (Smith and Topin 2018)
-    step        a tenth after half of ``total``, a hundredth after three quarters (He et al. 2016, section 4.2)
+    one-cycle   linearly to 1/250,000, having risen from 1/25 (Smith and Topin 2018, section 2)
+    step        a tenth after half, a hundredth after three quarters (He et al. 2016, section 4.2)
     wsd         1 until the last fifth, then 1 - sqrt(share of it passed) (Hägele et al. 2024, section 4)
-    constant    1 after the warm-up
+    constant    1
     """
     assert schedule in SCHEDULES, schedule
     t = min(t, total - 1)

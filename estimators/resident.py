@@ -1,4 +1,4 @@
-"""Images kept on a device for as long as the process lives: every evaluation of a worker reads the same tensors.
+"""Images kept on a device while the process lives: every evaluation of a worker reads the same tensors.
 
 On a CPU they are the memory map itself, shared by all processes; on a GPU they are copied once.
 """
@@ -38,7 +38,7 @@ class Resident:
 
 @lru_cache(maxsize=2)
 def resident(folder: str, device: str, size: tuple[int, int]) -> Resident:
-    """Open the data set saved in ``folder`` on ``device``, resized to ``size`` (H, W) if it is not of that size."""
+    """Open the data set saved in ``folder`` on ``device``, resized to ``size`` (H, W) where it differs."""
     dataset = open_saved(folder)
     train, val = place(dataset.train, device, size), place(dataset.val, device, size)
     return Resident(train, val, Standardise.fit(train.x))
@@ -57,12 +57,12 @@ def _tensor(array: np.ndarray) -> Tensor:
 
 
 def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    chunks = (interpolate(c.float(), size, mode="bilinear", antialias=True) for c in x.split(1024))
+    chunks = (interpolate(c.float(), size, mode="bilinear", antialias=True) for c in torch.split(x, 1024))
     return torch.cat([chunk.round_().clamp_(0, 255).to(torch.uint8) for chunk in chunks])
 
 
 def stratified_order(y: np.ndarray, seed: int) -> np.ndarray:
-    """Return a permutation (n,) of the images of which every beginning holds the classes in their proportions.
+    """Return a permutation (n,) of which every beginning holds the classes in their proportions.
 
     Shares of the data are nested: the first tenth lies within the first fifth.
     """

@@ -1,7 +1,7 @@
 """Metrics from logits: accuracy, balanced accuracy, macro-F1 and loss.
 
 Notation
-    logits  (n, classes) float        y  (n,) int64 labels        confusion  (classes, classes), rows are true labels
+    logits  (n, classes) float        y  (n,) int64 labels
 """
 
 import torch
@@ -20,8 +20,9 @@ def confusion(logits: Tensor, y: Tensor) -> Tensor:
 def scores(logits: Tensor, y: Tensor) -> dict[str, float]:
     """Return the four metrics of ``FROM_LOGITS``.
 
-    Balanced accuracy is the mean recall over the labels that occur; macro-F1 the mean F1 over the labels that occur or
-    are predicted, 0 where a label is never hit (both as in scikit-learn). The loss is the mean cross-entropy in nats.
+    Balanced accuracy is the mean recall over the labels that occur; macro-F1 the mean F1 over the labels that
+    occur or are predicted, 0 where a label is never hit (both as in scikit-learn). The loss is the mean
+    cross-entropy in nats.
     """
     counts = confusion(logits, y).double()
     hits, true, predicted = counts.diagonal(), counts.sum(1), counts.sum(0)

@@ -1,8 +1,8 @@
 """Train a design with its own recipe and score it on the validation images.
 
-What a worker trained last stays in memory, so that continuing it costs no reload; the file gives the same bits.
-Early stopping is a function of the curve alone, and the curve is in the checkpoint: a continued training stops where
-the uninterrupted one does.
+What a worker trained last stays in memory, so that continuing it costs no reload; the file gives the same
+bits. Early stopping is a function of the curve alone, and the curve is in the checkpoint: a continued
+training stops where the uninterrupted one does.
 """
 
 import time
@@ -22,7 +22,7 @@ from estimators.augment import Standardise
 from estimators.checkpoint import Checkpoint
 from estimators.cost import latency
 from estimators.dataset import Split
-from estimators.device import compute_dtype, find_device, peak_memory, reset_peak_memory
+from estimators.device import compute_dtype, find_device, keep_memory, peak_memory, reset_peak_memory
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
 from estimators.loop import Diverged, Training, predict
 from estimators.metric import metric
@@ -65,9 +65,9 @@ _warm: OrderedDict[tuple[str, int, int], tuple[object, Run]] = OrderedDict()
 class TrainEstimator(Estimator):
     """Train on the saved data set in the folder ``data``.
 
-    The four metrics that follow from the logits are always reported; ``latency`` and ``memory`` when asked for in
-    ``metrics``. ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in training; scores are
-    always those of the float32 network.
+    The four metrics that follow from the logits are always reported; ``latency`` and ``memory`` when asked
+    for in ``metrics``. ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in
+    training; scores are always those of the float32 network.
     """
 
     axes = ("epochs", "data")
@@ -80,10 +80,10 @@ class TrainEstimator(Estimator):
         self.metrics = tuple(metric(name).name for name in metrics)
 
     def evaluate(self, design: "Design", fidelity: Fidelity, context: Context) -> Result:
-        """Train ``design`` from its checkpoint to ``fidelity.epochs``; the metrics are those of the last epoch.
+        """Train ``design`` from its checkpoint to ``fidelity.epochs``; the metrics are of the last epoch.
 
-        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``. When stopped, the checkpoint is
-        that of the last whole epoch, from which the same call goes on as if nothing had happened.
+        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``. When stopped, the
+        checkpoint is that of the last whole epoch, and continuing from it is as if nothing had happened.
         """
         if fidelity.side != 1:
             raise ValueError(
@@ -91,12 +91,13 @@ class TrainEstimator(Estimator):
             )
         began = time.monotonic()
         torch.set_num_threads(context.threads)
+        keep_memory()
         watch = _watch(context, began)
         run = None
         error, stopped = None, False
         try:
-            run = self._begin(design, context)
             with torch.random.fork_rng(devices=[]):
+                run = self._begin(design, context)
                 self._train(run, design, fidelity, context, watch)
         except Stopped:
             stopped = True
@@ -110,6 +111,10 @@ class TrainEstimator(Estimator):
         if run is not None and error is None:
             result = self._finish(run, design, fidelity, context, stopped)
         return replace(result, seconds=time.monotonic() - began)
+
+    def prepare(self) -> None:
+        """Set up the process before its first evaluation."""
+        keep_memory()
 
     def _open(self, design: "Design", context: Context) -> Resident:
         size = (design.shape[1], design.shape[2])
@@ -200,7 +205,7 @@ class TrainEstimator(Estimator):
 
 
 def stalled(curve: Sequence[Metrics], patience: int | None, horizon: int) -> bool:
-    """Return whether the validation loss has not fallen for ``patience`` epochs, in the second half of the horizon."""
+    """Return whether the validation loss has not fallen for ``patience`` epochs, past half of ``horizon``."""
     if not patience or 2 * len(curve) < horizon:
         return False
     losses = [metrics["loss"] for metrics in curve]
@@ -208,7 +213,7 @@ def stalled(curve: Sequence[Metrics], patience: int | None, horizon: int) -> boo
 
 
 def trained_weights(checkpoint: Path) -> dict[str, np.ndarray]:
-    """Return the weights and buffers the metrics speak of (the average where there is one), by ``state_dict`` name."""
+    """Return the weights and buffers that were scored (the average if there is one), by state_dict name."""
     groups = checkpoints.load(checkpoint).groups
     return {name: tensor.numpy() for name, tensor in groups.get("average", groups["network"]).items()}
 
@@ -228,7 +233,7 @@ def evaluate_split(
     device: str = "cpu",
     batch_size: int = 500,
 ) -> tuple[dict[str, float], np.ndarray]:
-    """Return the metrics and the float32 logits ``(n, classes)`` of ``design`` with ``weights`` on ``split``."""
+    """Return metrics and float32 logits ``(n, classes)`` of ``design`` with ``weights`` on ``split``."""
     where = find_device(device)
     network = design.network(0)
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})

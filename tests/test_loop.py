@@ -1,0 +1,335 @@
+"""The data path, the schedules, the optimizers, the average, and checkpoints."""
+
+import itertools
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from estimators import checkpoint as checkpoints
+from estimators.augment import Moves, Standardise
+from estimators.checkpoint import Checkpoint
+from estimators.loop import Average, Diverged, Training, batch_bounds, epoch_batches
+from estimators.optimizer import SCHEDULES, build_optimizer, factor
+from estimators.resident import Images, stratified_order
+
+CPU = torch.device("cpu")
+
+
+def recipe(**changes: Any) -> Any:
+    values = {
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "weight_decay": 1e-3,
+        "momentum": 0.9,
+        "nesterov": True,
+        "betas": (0.9, 0.99),
+        "alpha": 0.9,
+        "batch_size": 16,
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "label_smoothing": 0.1,
+        "augment": "flip-crop",
+        "ema": None,
+        "normalize": True,
+        "patience": None,
+    }
+    return SimpleNamespace(**{**values, **changes})
+
+
+def images(n: int = 40, channels: int = 3, side: int = 8) -> Images:
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (n, channels, side, side), dtype=np.uint8)
+    return Images(torch.from_numpy(x), torch.from_numpy(rng.integers(0, 4, n)))
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 4),
+    )
+
+
+# schedules
+
+
+def rates(scheduler: Any, optimizer: torch.optim.Optimizer, total: int) -> list[float]:
+    seen = []
+    for _ in range(total):
+        seen.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize("total", [7, 40])
+@pytest.mark.parametrize("warmup", [0.1, 0.25, 0.4])
+def test_one_cycle_is_that_of_torch(total: int, warmup: float) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], 1.0)
+    reference = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        1.0,
+        total_steps=total + 1,
+        pct_start=warmup,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+    )
+    want = rates(reference, optimizer, total)
+    assert [factor("one-cycle", t, total + 1, warmup) for t in range(total)] == pytest.approx(want)
+
+
+@pytest.mark.parametrize("total", [1, 7, 40])
+def test_cosine_is_that_of_torch(total: int) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], 1.0)
+    want = rates(torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total), optimizer, total)
+    assert [factor("cosine", t, total) for t in range(total)] == pytest.approx(want)
+
+
+def test_step_is_that_of_torch() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], 1.0)
+    want = rates(torch.optim.lr_scheduler.MultiStepLR(optimizer, [20, 30]), optimizer, 40)
+    assert [factor("step", t, 40) for t in range(40)] == pytest.approx(want)
+
+
+def test_wsd_is_flat_then_falls() -> None:
+    values = [factor("wsd", t, 100, 0.1) for t in range(100)]
+    assert values[9:80] == [1.0] * 71 and values[0] == pytest.approx(0.1)
+    assert values[85] == pytest.approx(1 - math.sqrt(0.25)) and values[99] < 0.03
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("total", [1, 2, 3, 50])
+@pytest.mark.parametrize("warmup", [0.0, 0.3, 1.0])
+def test_every_schedule_stays_in_range_and_holds_its_last_value(
+    schedule: str, total: int, warmup: float
+) -> None:
+    values = [factor(schedule, t, total, warmup) for t in range(total)]
+    assert all(0 <= value <= 1 for value in values)
+    assert factor(schedule, total, total, warmup) == factor(schedule, 10 * total, total, warmup) == values[-1]
+
+
+# batches and augmentation
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "last"), [(40, 16, 32), (39, 16, 32), (41, 16, 41), (33, 2, 32), (5, 16, 5)]
+)
+def test_batch_bounds_leave_out_small_rests(n: int, size: int, last: int) -> None:
+    bounds = batch_bounds(n, size)
+    if n == 40:
+        last = 40  # a rest of exactly half a batch counts
+    assert bounds[0][0] == 0 and bounds[-1][1] == last
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
+
+
+def test_an_epoch_visits_every_member_once_and_repeats_by_seed() -> None:
+    data, members = images(), torch.arange(3, 35)
+    plain = Standardise.identity(3)
+
+    def visit(seed: int) -> torch.Tensor:
+        return torch.cat([z for z, _ in epoch_batches(data, members, recipe(augment="none"), plain, seed)])
+
+    first = visit(1)
+    assert torch.equal(first, visit(1)) and not torch.equal(first, visit(2))
+    want = data.x[members].float().div(255).flatten(1).sum(1).sort().values
+    assert torch.allclose(first.flatten(1).sum(1).sort().values, want)
+    assert first.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("policy", ["none", "flip", "crop", "flip-crop"])
+@pytest.mark.parametrize("side", [8, 17])
+def test_moves_equal_one_image_at_a_time(policy: str, side: int) -> None:
+    x = images(24, 3, side).x[:, :, :, : side - 1]
+    moves = Moves.draw(policy, 24, (side, side - 1), generator=torch.Generator().manual_seed(3), device=CPU)
+    got = torch.cat([moves.apply(x[:10], slice(0, 10)), moves.apply(x[10:], slice(10, 24))])
+    p = max(1, (side - 1) // 8)
+    for i in range(24):
+        image = x[i].numpy()
+        if moves.top is not None and moves.left is not None:
+            top, left = int(moves.top[i]), int(moves.left[i])
+            padded = np.pad(image, ((0, 0), (p, p), (p, p)))
+            image = padded[:, top : top + side, left : left + side - 1]
+        if moves.mirrored is not None and moves.mirrored[i]:
+            image = image[:, :, ::-1]
+        assert np.array_equal(got[i].numpy(), image)
+    if "crop" in policy:
+        assert moves.top is not None and set(moves.top.tolist()) == set(range(2 * p + 1))
+
+
+def test_standardised_images_have_mean_0_and_deviation_1() -> None:
+    x = images(50).x
+    x[:, 2] = 17  # a constant channel is left at 0, not divided by 0
+    z = Standardise.fit(x)(x)
+    assert z.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    assert z.std((0, 2, 3), correction=0).tolist() == pytest.approx([1, 1, 0], abs=1e-4)
+
+
+def test_shares_of_the_data_are_stratified_and_nested() -> None:
+    y = np.repeat([0, 1, 2], [600, 300, 100])
+    order = stratified_order(y, 5)
+    assert sorted(order) == list(range(1000))
+    for k in (50, 100, 500):
+        assert np.bincount(y[order[:k]], minlength=3) == pytest.approx(
+            k * np.array([0.6, 0.3, 0.1]), abs=1.01
+        )
+    assert not np.array_equal(order, stratified_order(y, 6))
+
+
+# optimizer steps
+
+REFERENCE = {
+    "sgd": lambda groups: torch.optim.SGD(groups, 0.05, momentum=0.9, nesterov=True, foreach=False),
+    "adam": lambda groups: torch.optim.Adam(groups, 0.05, betas=(0.9, 0.99), foreach=False),
+    "adamw": lambda groups: torch.optim.AdamW(groups, 0.05, betas=(0.9, 0.99), foreach=False),
+    "rmsprop": lambda groups: torch.optim.RMSprop(groups, 0.05, alpha=0.9, momentum=0.9, foreach=False),
+}
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_training_equals_the_textbook_loop(name: str) -> None:
+    data, ours = images(), network()
+    textbook = network()
+    matrices = [p for p in textbook.parameters() if p.ndim > 1]
+    vectors = [p for p in textbook.parameters() if p.ndim <= 1]
+    reference = REFERENCE[name](
+        [{"params": matrices, "weight_decay": 1e-3}, {"params": vectors, "weight_decay": 0.0}]
+    )
+    setting = recipe(optimizer=name, augment="none", schedule="constant", warmup=0.0)
+    standardise = Standardise.fit(data.x)
+    training = Training(ours, setting, standardise, device=CPU, dtype=torch.float32)
+    loss = training.epoch(data, torch.arange(40), epoch=1, horizon=1, seeds=(1, 2), watch=lambda: None)
+    losses = []
+    for z, y in epoch_batches(data, torch.arange(40), setting, standardise, 1):
+        reference.zero_grad()
+        value = nn.functional.cross_entropy(textbook(z), y, label_smoothing=0.1)
+        value.backward()
+        reference.step()
+        losses.append(value.item())
+    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+    for mine, theirs in zip(ours.parameters(), textbook.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_biases_and_norms_are_not_decayed() -> None:
+    net = network()
+    groups = build_optimizer(recipe(), net).param_groups
+    decayed = {id(p) for group in groups for p in group["params"] if group["weight_decay"]}
+    assert decayed == {id(net[0].weight), id(net[5].weight)}  # type: ignore[index]
+
+
+@pytest.mark.parametrize("pieces", [2, 3])
+def test_pieces_of_a_batch_take_the_same_step(pieces: int) -> None:
+    z, y = torch.randn(16, 3, 8, 8), torch.randint(4, (16,))
+    results = []
+    for count in (1, pieces):
+        net = nn.Sequential(network()[0], nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))  # type: ignore[index]
+        torch.manual_seed(1)
+        nn.init.normal_(net[3].weight, std=0.1)
+        nn.init.zeros_(net[3].bias)
+        training = Training(net, recipe(), Standardise.identity(3), device=CPU, dtype=torch.float32)
+        training.pieces = count
+        loss = training.step(z, y, 1.0)
+        results.append([loss, *net.parameters()])
+    for one, many in zip(*results, strict=True):
+        torch.testing.assert_close(one, many)
+
+
+def test_out_of_memory_halves_the_batch_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    net, seen = network(), []
+    forward = net.forward
+
+    def tight(x: torch.Tensor) -> Any:
+        seen.append(len(x))
+        if len(x) > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(x)
+
+    net.forward = tight  # type: ignore[method-assign]
+    training = Training(net, recipe(), Standardise.identity(3), device=CPU, dtype=torch.float32)
+    training.step(torch.randn(16, 3, 8, 8), torch.randint(4, (16,)), 1.0)
+    assert seen == [16, 8, 4, 4, 4, 4]
+
+
+def test_average_rises_to_its_decay_and_covers_buffers() -> None:
+    net = network()
+    average = Average(net, 0.9)
+    weight, variance = net[5].weight.detach().clone(), torch.ones(4)  # type: ignore[index]
+    for t in range(1, 200):
+        with torch.no_grad():
+            net[5].weight.add_(0.1)  # type: ignore[index]
+            net[1].running_var.mul_(1.01)  # type: ignore[index]
+            net[1].num_batches_tracked.add_(1)  # type: ignore[index]
+        average.update(t)
+        decay = min(0.9, (1 + t) / (10 + t))
+        weight = decay * weight + (1 - decay) * net[5].weight.detach()  # type: ignore[index]
+        variance = decay * variance + (1 - decay) * net[1].running_var  # type: ignore[index]
+    torch.testing.assert_close(average.network[5].weight, weight)  # type: ignore[index]
+    torch.testing.assert_close(average.network[1].running_var, variance)  # type: ignore[index]
+    assert average.network[1].num_batches_tracked == 199  # type: ignore[index]
+
+
+def test_a_loss_that_is_no_number_ends_the_epoch() -> None:
+    data = images()
+    training = Training(
+        network(), recipe(lr=1e30, weight_decay=1.0), Standardise.fit(data.x), device=CPU, dtype=torch.float32
+    )
+    with pytest.raises(Diverged, match=r"loss (nan|inf) at epoch 1, step 3 of 3"):
+        training.epoch(data, torch.arange(40), epoch=1, horizon=1, seeds=(1, 2), watch=lambda: None)
+
+
+# checkpoints
+
+
+def test_checkpoint_there_and_back(tmp_path: Path) -> None:
+    odd = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    before = Checkpoint(
+        {"network": {"a/b.c": odd, "n": torch.tensor(3)}, "empty": {}}, {"curve": [{"loss": 0.1}]}
+    )
+    checkpoints.save(tmp_path / "c.safetensors", before)
+    after = checkpoints.load(tmp_path / "c.safetensors")
+    assert torch.equal(after.groups["network"]["a/b.c"], odd) and after.groups["network"]["n"] == 3
+    assert after.groups["empty"] == {} and after.values == before.values
+    assert [path.name for path in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "header", "missing"])
+def test_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "c.safetensors"
+    checkpoints.save(path, Checkpoint({"network": {"w": torch.randn(50)}}))
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        content = content[:-10]
+    elif damage == "flip":
+        content[-9] ^= 4
+    elif damage == "header":
+        content[20:40] = b"\xff" * 20
+    path.write_bytes(b"" if damage == "empty" else content)
+    if damage == "missing":
+        path.unlink()
+    with pytest.raises(ValueError, match="train the design again"):
+        checkpoints.load(path)
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.safetensors"
+    checkpoints.save(path, Checkpoint({"network": {"w": torch.ones(2)}}))
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(path, Checkpoint({"network": {"w": torch.zeros(2)}}))
+    assert torch.equal(checkpoints.load(path).groups["network"]["w"], torch.ones(2))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["c.safetensors"]

@@ -1,0 +1,251 @@
+"""Continued training is the uninterrupted one, bit for bit; errors, stops and early ends are results."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from estimators import checkpoint as checkpoints
+from estimators import train
+from estimators.augment import Standardise
+from estimators.dataset import Split
+from estimators.estimator import Context, Fidelity, Result
+from estimators.resident import Resident, place
+from estimators.train import TrainEstimator, evaluate_split, stalled, standardisation, trained_weights
+from search_spaces.space import Configuration
+
+RATES = {"sgd": 0.05, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003}
+
+
+def network(seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(128, 10),
+    )
+
+
+def design(**changes: Any) -> Any:
+    recipe = {
+        "optimizer": "sgd",
+        "lr": 0.05,
+        "weight_decay": 1e-3,
+        "momentum": 0.9,
+        "nesterov": True,
+        "betas": (0.9, 0.99),
+        "alpha": 0.9,
+        "batch_size": 32,
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "label_smoothing": 0.1,
+        "augment": "crop",
+        "ema": None,
+        "normalize": True,
+        "patience": None,
+        **changes,
+    }
+    config = Configuration({name: value for name, value in recipe.items() if name != "betas"})
+    return SimpleNamespace(
+        config=config, recipe=SimpleNamespace(**recipe), shape=(1, 8, 8), classes=10, network=network
+    )
+
+
+def digits() -> tuple[Split, Split]:
+    x, y = load_digits(return_X_y=True)
+    x = (x * 15.9).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return Split(x[:300], y[:300].astype(np.int64)), Split(x[300:500], y[300:500].astype(np.int64))
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Digits as the data set, and recipes that are already parsed."""
+    learn, val = (place(split, "cpu", (8, 8)) for split in digits())
+    data = Resident(learn, val, Standardise.fit(learn.x))
+    monkeypatch.setattr(train, "resident", lambda folder, device, size: data)
+    monkeypatch.setattr(train, "Recipe", SimpleNamespace(parse=lambda recipe: recipe))
+    train._warm.clear()
+    yield
+    train._warm.clear()
+
+
+@pytest.fixture
+def evaluate(tmp_path: Path) -> Callable[..., tuple[Result, Path]]:
+    """Return a call that trains in a folder of its own and gives the result with the checkpoint's path."""
+
+    def call(what: Any, epochs: int, *, data: float = 1.0, precision: str = "float32", **context: Any) -> Any:
+        scratch = tmp_path / str(len(list(tmp_path.iterdir())))
+        scratch.mkdir()
+        context = {"seed": 7, "horizon": 4, **context}
+        estimator = TrainEstimator("digits", precision=precision)
+        result = estimator.evaluate(what, Fidelity(epochs, data), Context(scratch=scratch, **context))
+        return result, scratch / (result.checkpoint or "none")
+
+    return call
+
+
+def content(path: Path) -> tuple[dict[str, dict[str, bytes]], Any]:
+    checkpoint = checkpoints.load(path)
+    groups = {
+        group: {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
+        for group, tensors in checkpoint.groups.items()
+    }
+    return groups, checkpoint.values
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("ema", [None, 0.99])
+@pytest.mark.parametrize("optimizer", RATES)
+def test_continued_training_is_the_uninterrupted_one(
+    evaluate: Any, optimizer: str, ema: float | None, precision: str
+) -> None:
+    what = design(optimizer=optimizer, lr=RATES[optimizer], ema=ema)
+    whole, whole_path = evaluate(what, 3, precision=precision)
+    want = content(whole_path)
+    assert whole.error is None and len(whole.curve) == 3 and len(want[0]["optimizer"]) > 0
+
+    _, half = evaluate(what, 2, precision=precision)
+    assert train._stamp(half) in train._warm
+    warm, warm_path = evaluate(what, 3, precision=precision, start=2, checkpoint=half)
+    assert content(warm_path) == want and warm.metrics == whole.metrics and warm.curve == whole.curve[2:]
+
+    train._warm.clear()
+    cold, cold_path = evaluate(what, 3, precision=precision, start=2, checkpoint=half)
+    assert content(cold_path) == want and cold.metrics == whole.metrics
+
+    looks = iter(range(100))
+    stopped, stopped_path = evaluate(what, 3, precision=precision, stopping=lambda: next(looks) > 4)
+    assert stopped.stopped and 1 <= len(stopped.curve) < 3
+    train._warm.clear()
+    resumed, resumed_path = evaluate(what, 3, precision=precision, checkpoint=stopped_path)
+    assert content(resumed_path) == want and resumed.curve == whole.curve
+
+
+def test_a_warm_training_serves_once_and_the_file_serves_again(evaluate: Any) -> None:
+    what = design()
+    _, half = evaluate(what, 1)
+    first, again = (evaluate(what, 2, start=1, checkpoint=half) for _ in range(2))
+    assert content(first[1]) == content(again[1])
+
+
+def test_a_stop_before_the_first_epoch_keeps_what_there_was(evaluate: Any) -> None:
+    what = design()
+    nothing, _ = evaluate(what, 2, stopping=lambda: True)
+    assert nothing.stopped and nothing.checkpoint is None and nothing.curve == ()
+    _, half = evaluate(what, 1)
+    stopped, path = evaluate(what, 2, start=1, checkpoint=half, stopping=lambda: True)
+    assert stopped.stopped and content(path) == content(half)
+
+
+def test_training_learns_and_its_weights_score_what_was_said(evaluate: Any) -> None:
+    seen: list[tuple[int, Any]] = []
+    what = design(ema=0.9, augment="none")
+    result, path = evaluate(what, 6, horizon=6, report=lambda epoch, metrics: seen.append((epoch, metrics)))
+    assert result.metrics["accuracy"] > 0.85
+    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6] and tuple(m for _, m in seen) == result.curve
+    weights = trained_weights(path)
+    assert weights.keys() == network(0).state_dict().keys()
+    metrics, logits = evaluate_split(what, weights, digits()[1], standardisation(path))
+    assert logits.shape == (200, 10) and metrics == {name: result.metrics[name] for name in metrics}
+
+
+def test_randomness_is_that_of_the_context_alone(evaluate: Any) -> None:
+    what = design()
+    first = content(evaluate(what, 1)[1])
+    torch.manual_seed(99)
+    np.random.rand(3)
+    before = torch.random.get_rng_state()
+    assert content(evaluate(what, 1)[1]) == first
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert content(evaluate(what, 1, replicate=1)[1]) != first
+
+
+def test_a_share_of_the_data_is_the_same_for_every_lineage(
+    evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members: list[set[int]] = []
+    original = train._members
+
+    def spy(*arguments: Any) -> Any:
+        members.append(set(original(*arguments).tolist()))
+        return original(*arguments)
+
+    monkeypatch.setattr(train, "_members", spy)
+    for lineage, share in ((0, 0.2), (5, 0.2), (0, 0.5)):
+        evaluate(design(), 1, data=share, lineage=lineage)
+    assert len(members[0]) == 60 and members[0] == members[1] < members[2]
+
+
+def test_early_stopping_counts_epochs_and_waits_for_half_the_horizon() -> None:
+    curve = [{"loss": loss} for loss in (1.0, 0.5, 0.6, 0.7, 0.4, 0.41, 0.42)]
+    assert [stalled(curve[:k], 2, 4) for k in range(1, 8)] == [False, False, False, True, False, False, True]
+    assert not stalled(curve[:4], 2, 9) and not stalled(curve, None, 4)
+
+
+def test_an_early_end_is_the_same_in_one_go_and_in_two(evaluate: Any) -> None:
+    what = design(patience=1, lr=0.9, schedule="constant", label_smoothing=0.0)
+    whole, whole_path = evaluate(what, 30, horizon=8)
+    ended = len(whole.curve)
+    assert 4 <= ended < 30
+    _, half = evaluate(what, 2, horizon=8)
+    rest, rest_path = evaluate(what, 30, horizon=8, start=2, checkpoint=half)
+    assert content(rest_path) == content(whole_path) and rest.metrics == whole.metrics
+    after, after_path = evaluate(what, 40, horizon=8, start=30, checkpoint=rest_path)
+    assert content(after_path) == content(whole_path) and after.metrics == whole.metrics and after.curve == ()
+
+
+def test_a_fork_keeps_weights_and_takes_another_optimizer(evaluate: Any) -> None:
+    _, parent = evaluate(design(), 1)
+    child, path = evaluate(
+        design(optimizer="adamw", lr=1e-9, weight_decay=0.0, ema=0.9), 2, start=1, checkpoint=parent
+    )
+    before, after = trained_weights(parent), checkpoints.load(path).groups["network"]
+    assert child.error is None
+    np.testing.assert_allclose(after["6.weight"].numpy(), before["6.weight"], atol=1e-6)
+
+
+def test_errors_are_results(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    nan, _ = evaluate(design(lr=1e30), 1)
+    assert nan.error is not None and nan.error.startswith("nan: loss ") and nan.checkpoint is None
+    late, _ = evaluate(design(), 1, deadline=0.0)
+    assert late.error is not None and late.error.startswith("timeout: ")
+    for cause in (MemoryError("no"), torch.OutOfMemoryError("CUDA out of memory.\nTried")):
+
+        def fail(*arguments: Any, cause: Exception = cause, **more: Any) -> Any:
+            raise cause
+
+        monkeypatch.setattr(train, "predict", fail)
+        full, _ = evaluate(design(), 1)
+        assert full.error is not None and full.error.startswith("memory: ") and "\n" not in full.error
+
+
+def test_wrong_requests_are_refused(evaluate: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no metric 'acuracy'; did you mean 'accuracy'"):
+        TrainEstimator("digits", metrics=("acuracy",))
+    with pytest.raises(ValueError, match="precision 'bf16' is not known"):
+        TrainEstimator("digits", precision="bf16")
+    with pytest.raises(ValueError, match="no axis side"):
+        TrainEstimator("digits").evaluate(design(), Fidelity(1, 1.0, 0.5), Context(seed=0, scratch=tmp_path))
+    with pytest.raises(ValueError, match="does not exist"):
+        evaluate(design(), 2, start=1, checkpoint=tmp_path / "gone")
+    with pytest.raises(ValueError, match="device 'cuda:99'"):
+        evaluate(design(), 1, device="cuda:99")
+    _, two = evaluate(design(), 2)
+    with pytest.raises(ValueError, match="has 2 epochs, more than"):
+        evaluate(design(), 1, checkpoint=two)
+
+
+def test_latency_and_memory_are_measured_when_asked_for(tmp_path: Path) -> None:
+    estimator = TrainEstimator("digits", metrics=("accuracy", "latency", "memory"), precision="float32")
+    result = estimator.evaluate(design(), Fidelity(1), Context(seed=0, scratch=tmp_path))
+    assert result.metrics["latency"] > 0 and result.metrics["memory"] > 1e6
