@@ -8,6 +8,7 @@ The draws of an epoch are made on the CPU and copied once, so that every device 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -86,9 +87,14 @@ class Standardise:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return ``x`` as standardised float32, channels last."""
-        mean = torch.tensor(self.mean, dtype=torch.float64)
-        std = torch.tensor(self.std, dtype=torch.float64)
-        scale, shift = (
-            torch.stack([1 / (255 * std), -mean / std]).float().to(x.device)[:, None, :, None, None]
-        )
-        return x.to(torch.float32, memory_format=MEMORY_FORMAT).mul_(scale).add_(shift)
+        scale, shift = _affine(self, x.device)
+        return torch.addcmul(shift, x.float(), scale).contiguous(memory_format=MEMORY_FORMAT)
+
+
+@lru_cache(maxsize=16)
+def _affine(standardise: Standardise, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return scale and shift, (1, C, 1, 1) float32 each, on ``device``."""
+    mean = torch.tensor(standardise.mean, dtype=torch.float64)
+    std = torch.tensor(standardise.std, dtype=torch.float64)
+    scale, shift = torch.stack([1 / (255 * std), -mean / std]).float().to(device)[:, None, :, None, None]
+    return scale, shift
