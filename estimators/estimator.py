@@ -39,6 +39,14 @@ class Fidelity:
         return self.epochs * self.data * self.side**2
 
 
+def _silent(step: int, metrics: Mapping[str, float]) -> None:
+    """Report to nobody."""
+
+
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Context:
     """What an evaluation may use. Everything but the two callables is plain data.
@@ -62,8 +70,8 @@ class Context:
     device: str = "cpu"
     threads: int = 1
     deadline: float | None = None
-    report: Callable[[int, Mapping[str, float]], None] = field(default=lambda step, metrics: None, compare=False)
-    stopping: Callable[[], bool] = field(default=lambda: False, compare=False)
+    report: Callable[[int, Mapping[str, float]], None] = field(default=_silent, compare=False)
+    stopping: Callable[[], bool] = field(default=_never, compare=False)
 
     def entropy(self, purpose: int, epoch: int = 0) -> int:
         """Return a 63-bit seed that depends on (seed, lineage, replicate, epoch, purpose) and on nothing else."""
@@ -103,5 +111,5 @@ class Estimator(ABC):
         ``context.scratch`` and must return soon after ``context.stopping()`` turns true.
         """
 
-    def prepare(self) -> None:  # noqa: B027 - an optional hook
+    def prepare(self) -> None:
         """Load what every evaluation needs (data, libraries) ahead of the first; called once per worker."""

@@ -90,7 +90,8 @@ class Trial:
     """A configuration and a replicate. ``lineage`` is the number of the trial it descends from, itself if none.
 
     ``known`` counts the results that were told when it was asked for, ``pending`` the trials then in flight.
-    ``free`` holds the metrics that follow from the design alone (params, macs, size).
+    ``free`` holds the metrics that follow from the design alone (params, macs, size). ``steps`` are finished,
+    ``asked`` is the one in flight.
     """
 
     number: int
@@ -103,6 +104,7 @@ class Trial:
     pending: tuple[int, ...] = ()
     free: Metrics = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    asked: Step | None = None
 
     @property
     def last(self) -> Step | None:
@@ -149,6 +151,14 @@ class Budget:
         return seconds
 
 
+def _identity(config: Configuration) -> str:
+    return config.id
+
+
+def _nothing(config: Configuration) -> Metrics:
+    return {}
+
+
 @dataclass(frozen=True)
 class Problem:
     """What a strategy searches: a space, what counts as good, and which designs are one and the same.
@@ -160,8 +170,8 @@ class Problem:
     space: Space
     objectives: tuple[Objective, ...] = (Objective("loss"),)
     constraints: tuple[Constraint, ...] = ()
-    key: Callable[[Configuration], str] = field(default=lambda config: config.id)
-    measure: Callable[[Configuration], Metrics] = field(default=lambda config: {})
+    key: Callable[[Configuration], str] = field(default=_identity)
+    measure: Callable[[Configuration], Metrics] = field(default=_nothing)
 
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """Return the objectives of ``metrics`` turned so that less is better."""

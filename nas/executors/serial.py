@@ -1,0 +1,35 @@
+"""One evaluation at a time: in this process when nothing is to be limited, else in one warm child process."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from estimators.estimator import Result
+from nas.executor import Executor, Task, executors
+from nas.supervise import Child, evaluate
+
+
+@executors.register("serial")
+class Serial(Executor):
+    """``isolate=True`` evaluates in a supervised child process, where limits hold; False evaluates right here."""
+
+    def __init__(self, *, isolate: bool = True) -> None:
+        self._child = Child() if isolate else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="supervise") if isolate else None
+
+    def submit(self, task: Task) -> "Future[Result]":
+        if self._child is not None and self._thread is not None:
+            return self._thread.submit(self._child.run, task)
+        if task.limits.seconds is not None or task.limits.memory is not None:
+            raise ValueError(f"{task.limits!r} cannot be kept inside this process; use Serial(isolate=True)")
+        future: Future[Result] = Future()
+        future.set_result(evaluate(task, lambda: False))
+        return future
+
+    def stop(self) -> None:
+        """Ask the evaluation in flight to save and return."""
+        if self._child is not None:
+            self._child.stop()
+
+    def close(self) -> None:
+        if self._child is not None and self._thread is not None:
+            self._child.close()
+            self._thread.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,244 @@
+"""A warm child process that evaluates tasks, and its supervisor, which turns every kind of death into a result.
+
+The child is a plain ``python -m nas.supervise``: it shares no memory, no locks and no import side effects with the
+engine. Tasks and results cross a socket as pickles between two processes of one user. Besides, the child watches a
+pipe that closes when the engine dies, so that a killed engine leaves no orphan behind.
+"""
+
+import dataclasses
+import json
+import os
+import pickle
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from estimators.estimator import Estimator, Result
+from nas.executor import Limits, Task
+
+PROGRESS = "progress.jsonl"
+POLL = 0.05  # seconds between looks at the clock and at the child's memory
+WARM_UP = 300.0  # seconds a child has to start and load what its estimator needs
+
+
+def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
+    """Run ``task`` in this process and turn what it raises into a result."""
+    began = time.monotonic()
+
+    def report(step: int, metrics: Mapping[str, float]) -> None:
+        with (task.context.scratch / PROGRESS).open("a") as file:
+            file.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    context = dataclasses.replace(task.context, report=report, stopping=stopping)
+    try:
+        task.context.scratch.mkdir(parents=True, exist_ok=True)
+        result = task.estimator.evaluate(task.design, task.fidelity, context)
+    except MemoryError as error:
+        result = Result(error=f"memory: {error or 'out of memory'}")
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        cause = " ".join(str(error).split())[:300]
+        result = Result(error=f"exception: {type(error).__name__}: {cause} ({Path(where.filename).name}:{where.lineno})")
+    return result if result.seconds else dataclasses.replace(result, seconds=time.monotonic() - began)
+
+
+class Child:
+    """One warm worker process and its supervision. ``run`` blocks; one task at a time."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._life = -1
+        self._estimator: bytes | None = None
+
+    def run(self, task: Task) -> Result:
+        """Evaluate ``task`` under its limits. Death, a limit broken, or an exception is a result with an error."""
+        try:
+            plain = dataclasses.replace(task, estimator=None)  # type: ignore[arg-type]
+            payload, estimator = pickle.dumps(plain), pickle.dumps(task.estimator)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"an evaluation under limits runs in a process of its own, but cannot be sent there ({error}); "
+                "define its function at the top of a module, or leave the limits out"
+            ) from None
+        if (problem := self._ready(estimator)) is not None:
+            return problem
+        assert self._connection is not None
+        try:
+            self._connection.send_bytes(payload)
+        except OSError:
+            return self._death()
+        return self._wait(task.limits, time.monotonic())
+
+    def stop(self) -> None:
+        """Ask the evaluation in flight to save and return."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """End the child at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        if self._connection is not None:
+            self._connection.close()
+        if self._life >= 0:
+            os.close(self._life)
+        self._process, self._connection, self._life, self._estimator = None, None, -1, None
+
+    def _ready(self, estimator: bytes) -> Result | None:
+        """Start the child if need be and hand it the estimator if it has another one."""
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._spawn()
+        if estimator == self._estimator:
+            return None
+        assert self._connection is not None
+        try:
+            self._connection.send_bytes(estimator)
+        except OSError:
+            return self._death()
+        result = self._wait(Limits(seconds=WARM_UP), time.monotonic())
+        if result.error is None:
+            self._estimator = estimator
+            return None
+        return result
+
+    def _spawn(self) -> None:
+        ours, theirs = socket.socketpair()
+        listening, self._life = os.pipe()
+        main = getattr(sys.modules["__main__"], "__file__", None)
+        arguments = [str(theirs.fileno()), str(listening), json.dumps([sys.path, main])]
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "nas.supervise", *arguments],
+            pass_fds=(theirs.fileno(), listening),
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        theirs.close()
+        os.close(listening)
+        self._connection = Connection(ours.detach())
+
+    def _wait(self, limits: Limits, began: float) -> Result:
+        assert self._connection is not None and self._process is not None
+        asked = False
+        while True:
+            try:
+                if self._connection.poll(POLL):
+                    result: Result = pickle.loads(self._connection.recv_bytes())
+                    return result
+            except (EOFError, OSError):
+                return self._death(time.monotonic() - began)
+            seconds = time.monotonic() - began
+            if limits.memory is not None and (used := self._memory()) > limits.memory:
+                self.close()
+                return Result(error=f"memory: {used} bytes resident, limit {limits.memory}", seconds=seconds)
+            if limits.seconds is not None and seconds > limits.seconds:
+                if not asked:
+                    asked = True
+                    self._process.send_signal(signal.SIGTERM)
+                elif seconds > limits.seconds + limits.grace:
+                    self.close()
+                    return Result(error=f"timeout: over {limits.seconds:g} s", seconds=seconds)
+
+    def _memory(self) -> int:
+        import psutil
+
+        assert self._process is not None
+        try:
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def _death(self, seconds: float = 0.0) -> Result:
+        code = self._process.wait() if self._process is not None else 0
+        self.close()
+        cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return Result(error=f"killed: the worker process ended with {cause}", seconds=seconds)
+
+
+class _Main(pickle.Unpickler):
+    """Finds what a script defined at its top level: the script is run once, under another name than ``__main__``."""
+
+    path: str | None = None
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "__main__" and not hasattr(sys.modules["__main__"], name) and self.path:
+            for key, value in runpy.run_path(self.path, run_name="__mp_main__").items():
+                if not key.startswith("__"):
+                    setattr(sys.modules["__main__"], key, value)
+        return super().find_class(module, name)
+
+
+def _load(data: bytes) -> Any:
+    import io
+
+    return _Main(io.BytesIO(data)).load()
+
+
+def _serve(connection: Connection, life: int) -> None:
+    stop = threading.Event()
+
+    def on_term(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_term)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_watch, args=(life,), daemon=True).start()
+    estimator: Estimator | None = None
+    while True:
+        try:
+            received = _load(connection.recv_bytes())
+        except EOFError:
+            return
+        if isinstance(received, Task):
+            assert estimator is not None
+            stop.clear()
+            task = dataclasses.replace(received, estimator=estimator)
+            result = _within_limits(task, evaluate(task, stop.is_set))
+        else:
+            estimator = received
+            result = _prepared(received)
+        connection.send_bytes(pickle.dumps(result))
+
+
+def _within_limits(task: Task, result: Result) -> Result:
+    limit = task.limits.seconds
+    if result.stopped and limit is not None and result.seconds >= limit:
+        return dataclasses.replace(result, error=f"timeout: over {limit:g} s", stopped=False)
+    return result
+
+
+def _prepared(estimator: Estimator) -> Result:
+    try:
+        estimator.prepare()
+    except Exception as error:
+        return Result(error=f"exception: {type(error).__name__}: {error}")
+    return Result()
+
+
+def _watch(life: int) -> None:
+    """End this process when the engine's end of the pipe closes, however it died."""
+    os.read(life, 1)
+    os._exit(1)
+
+
+def main() -> None:
+    """Serve tasks until the engine goes away. Arguments: the socket, the life pipe, [sys.path, script]."""
+    path, _Main.path = json.loads(sys.argv[3])
+    sys.path[:] = path
+    _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
+
+
+if __name__ == "__main__":
+    main()
