@@ -27,7 +27,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         if (self.seconds is not None and self.seconds <= 0) or (self.memory is not None and self.memory <= 0):
-            raise ValueError(f"{self!r}: limits on seconds and memory must be positive; leave out what is not limited")
+            raise ValueError(
+                f"{self!r}: limits on seconds and memory must be positive; leave out what is not limited"
+            )
 
 
 @dataclass(frozen=True)

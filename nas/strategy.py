@@ -44,7 +44,9 @@ class Strategy(ABC):
         self._started: set[str] = set()
 
     @abstractmethod
-    def propose(self, rng: np.random.Generator, index: int, pending: Sequence[Trial]) -> Configuration | Exhausted:
+    def propose(
+        self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
+    ) -> Configuration | Exhausted:
         """Return a candidate; it need be neither new nor feasible, ``ask`` sees to that by asking again."""
 
     def tell(self, trial: Trial) -> None:

@@ -48,7 +48,9 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         cause = " ".join(str(error).split())[:300]
-        result = Result(error=f"exception: {type(error).__name__}: {cause} ({Path(where.filename).name}:{where.lineno})")
+        result = Result(
+            error=f"exception: {type(error).__name__}: {cause} ({Path(where.filename).name}:{where.lineno})"
+        )
     return result if result.seconds else dataclasses.replace(result, seconds=time.monotonic() - began)
 
 

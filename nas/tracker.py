@@ -28,5 +28,3 @@ class Tracker(ABC):
     @abstractmethod
     def ended(self, trials: Mapping[int, Trial], best: Trial | None, summary: Mapping[str, Any]) -> None:
         """The search is over (or interrupted): close trials, draw the last picture. May be called once only."""
-
-

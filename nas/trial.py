@@ -51,9 +51,13 @@ class Constraint:
         except ValueError:
             bound = None
         if match is None or bound is None:
-            raise ValueError(f"constraint {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, for example 'params<=1e6'")
+            raise ValueError(
+                f"constraint {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, for example 'params<=1e6'"
+            )
         if match[1] not in METRICS:
-            raise ValueError(f"constraint {text!r}: no metric {match[1]!r}; {nearest(match[1], list(METRICS))}")
+            raise ValueError(
+                f"constraint {text!r}: no metric {match[1]!r}; {nearest(match[1], list(METRICS))}"
+            )
         return cls(match[1], bound, match[2] == "<=")
 
     def violation(self, metrics: Metrics) -> float:
@@ -140,7 +144,9 @@ class Budget:
         """Read ``90``, ``"90s"``, ``"30m"``, ``"1.5h"`` or ``"1h30m"`` as seconds; anything else is a ``ValueError``."""
         units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
         if isinstance(text, str) and re.fullmatch(r"(\d+(\.\d+)?[dhms])+", text):
-            seconds = sum(float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([dhms])", text))
+            seconds = sum(
+                float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([dhms])", text)
+            )
         else:
             try:
                 seconds = float(text)

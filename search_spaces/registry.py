@@ -37,7 +37,9 @@ class Registry(Generic[T]):
         def add(entry: T) -> T:
             known = self._entries.get(name)
             if known is not None and getattr(known, "__module__", None) != getattr(entry, "__module__", None):
-                raise ValueError(f"{self.kind} {name!r} is registered twice: by {known!r} and by {entry!r}; rename one")
+                raise ValueError(
+                    f"{self.kind} {name!r} is registered twice: by {known!r} and by {entry!r}; rename one"
+                )
             self._entries[name] = entry
             return entry
 
@@ -57,7 +59,9 @@ class Registry(Generic[T]):
             else:
                 raise ValueError(f"no {self.kind} {name!r}; {nearest(name, self.names())}")
         if name not in self._entries:
-            raise ValueError(f"{self.package}.{name} registers no {self.kind} {name!r}; decorate one with register({name!r})")
+            raise ValueError(
+                f"{self.package}.{name} registers no {self.kind} {name!r}; decorate one with register({name!r})"
+            )
         return self._entries[name]
 
     def _files(self) -> dict[str, str]:

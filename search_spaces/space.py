@@ -62,7 +62,9 @@ class Configuration(Mapping[str, Value]):
     def part(self, prefix: str) -> "Configuration":
         """Return what lies under ``prefix``, with the prefix taken off the paths."""
         head = prefix + "."
-        return Configuration({path[len(head) :]: value for path, value in self.items() if path.startswith(head)})
+        return Configuration(
+            {path[len(head) :]: value for path, value in self.items() if path.startswith(head)}
+        )
 
 
 class Parameter(ABC):
@@ -162,7 +164,9 @@ class Int(Parameter):
     ) -> None:
         _check_range("Int", low, high, log, default)
         if any(isinstance(n, bool) or not isinstance(n, int) for n in (low, high, step)) or step < 1:
-            raise ValueError(f"Int: low={low!r}, high={high!r}, step={step!r} must be integers with step >= 1")
+            raise ValueError(
+                f"Int: low={low!r}, high={high!r}, step={step!r} must be integers with step >= 1"
+            )
         if default is not None and (default - low) % step:
             raise ValueError(f"Int: default={default!r} is not {low} plus a multiple of step={step}")
         last = low + (high - low) // step * step
@@ -190,7 +194,11 @@ class Int(Parameter):
             return f"{value!r} is not an integer"
         if not self.low <= value <= self.high:
             return f"{value!r} lies outside [{self.low}, {self.high}]"
-        return f"{value!r} is not {self.low} plus a multiple of {self.step}" if (value - self.low) % self.step else None
+        return (
+            f"{value!r} is not {self.low} plus a multiple of {self.step}"
+            if (value - self.low) % self.step
+            else None
+        )
 
     @property
     def size(self) -> float:
@@ -231,7 +239,12 @@ class Choice(Parameter):
         if default is not None and default not in names:
             raise ValueError(f"Choice: default={default!r} is not one of {list(names)!r}")
         spaces = {n: s for n, s in options.items() if s is not None} if isinstance(options, Mapping) else {}
-        for name, value in (("options", names), ("ordered", ordered), ("spaces", spaces), ("preset", default)):
+        for name, value in (
+            ("options", names),
+            ("ordered", ordered),
+            ("spaces", spaces),
+            ("preset", default),
+        ):
             object.__setattr__(self, name, value)
 
     def __hash__(self) -> int:
@@ -245,7 +258,9 @@ class Choice(Parameter):
 
     def index(self, value: Value) -> int:
         """Return the place of ``value`` among the options; types count (True is not 1)."""
-        return next(i for i, option in enumerate(self.options) if option == value and type(option) is type(value))
+        return next(
+            i for i, option in enumerate(self.options) if option == value and type(option) is type(value)
+        )
 
     def problem(self, value: Any) -> str | None:
         known = any(option == value and type(option) is type(value) for option in self.options)
@@ -257,7 +272,11 @@ class Choice(Parameter):
 
     @property
     def default(self) -> Value:
-        return self.options[(len(self.options) - 1) // 2 if self.ordered else 0] if self.preset is None else self.preset
+        return (
+            self.options[(len(self.options) - 1) // 2 if self.ordered else 0]
+            if self.preset is None
+            else self.preset
+        )
 
 
 @dataclass(frozen=True)
@@ -304,7 +323,9 @@ class Space:
         for constraint in self.constraints:
             for path in constraint.weights:
                 if path not in known:
-                    raise ValueError(f"Space: a constraint names {path!r}, which is not a parameter of this space")
+                    raise ValueError(
+                        f"Space: a constraint names {path!r}, which is not a parameter of this space"
+                    )
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
@@ -369,12 +390,16 @@ class Space:
             for slot in self.slots:
                 if slot.active(values):
                     fits = slot.path in partial and slot.parameter.problem(partial[slot.path]) is None
-                    values[slot.path] = partial[slot.path] if fits else slot.parameter.value(float(rng.random()))
+                    values[slot.path] = (
+                        partial[slot.path] if fits else slot.parameter.value(float(rng.random()))
+                    )
             if all(constraint.holds(values) for constraint in self.constraints):
                 return Configuration(values)
         if partial:
             return self.complete({}, rng)
-        raise ValueError(f"10,000 draws satisfy none of the constraints {list(self.constraints)!r}; loosen a bound")
+        raise ValueError(
+            f"10,000 draws satisfy none of the constraints {list(self.constraints)!r}; loosen a bound"
+        )
 
     def check(self, config: Mapping[str, Value]) -> Configuration:
         """Return ``config`` as a Configuration, or raise a ``ValueError`` that names the first wrong path."""
@@ -415,7 +440,9 @@ class Space:
         """Yield every configuration of an all-discrete space, in order; a continuous range is a ``ValueError``."""
         for slot in self.slots:
             if slot.parameter.size == math.inf:
-                raise ValueError(f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float")
+                raise ValueError(
+                    f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float"
+                )
         yield from self._grid({}, 0)
 
     def _grid(self, values: dict[str, Value], at: int) -> Iterator[Configuration]:
@@ -428,7 +455,9 @@ class Space:
         slot = self.slots[at]
         count = int(slot.parameter.size)
         options = (slot.parameter.options if isinstance(slot.parameter, Choice) else None) or [
-            slot.parameter.low + i * slot.parameter.step if isinstance(slot.parameter, Int) else slot.parameter.default
+            slot.parameter.low + i * slot.parameter.step
+            if isinstance(slot.parameter, Int)
+            else slot.parameter.default
             for i in range(count)
         ]
         for option in options:

@@ -56,7 +56,9 @@ class Log(Storage):
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
         except OSError as error:
-            raise ValueError(f"cannot open the store {str(path)!r}: {error.strerror}; choose a folder you may write") from None
+            raise ValueError(
+                f"cannot open the store {str(path)!r}: {error.strerror}; choose a folder you may write"
+            ) from None
         try:
             if write:
                 self._lease()
@@ -83,7 +85,9 @@ class Log(Storage):
             header = json.loads(raw)
             assert isinstance(header, dict) and isinstance(header["rows"], int)
         except (ValueError, KeyError, AssertionError):
-            raise ValueError(f"{str(self.path)!r} is damaged: its first line is no header; restore a backup") from None
+            raise ValueError(
+                f"{str(self.path)!r} is damaged: its first line is no header; restore a backup"
+            ) from None
         if header["nas"] > SCHEMA:
             raise ValueError(
                 f"{str(self.path)!r} was written by a newer version (schema {header['nas']}, this one reads up to "
@@ -110,7 +114,9 @@ class Log(Storage):
             self._rows.append(row)
             self._head, self._end = line[:16].decode(), self._end + len(line) + 1
             if len(self._rows) == header["rows"] and self._head != header["head"]:
-                raise ValueError(f"{str(self.path)!r} is damaged: row {len(self._rows)} is not the one it was; restore a backup")
+                raise ValueError(
+                    f"{str(self.path)!r} is damaged: row {len(self._rows)} is not the one it was; restore a backup"
+                )
         if len(self._rows) < header["rows"]:
             raise ValueError(
                 f"{str(self.path)!r} is damaged: {header['rows']} rows were acknowledged, {len(self._rows)} are intact; "

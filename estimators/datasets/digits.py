@@ -1,0 +1,19 @@
+"""The 1,797 handwritten digits of scikit-learn (8x8, grey): the embedded default, needs no download."""
+
+from typing import Any
+
+import numpy as np
+
+from estimators.dataset import Source, Split, datasets
+
+
+@datasets.register("digits")
+class Digits(Source):
+    """Optical recognition of handwritten digits (Alpaydin and Kaynak 1998). No official test split."""
+
+    def load(self, **options: Any) -> dict[str, Split | tuple[str, ...]]:
+        from sklearn.datasets import load_digits
+
+        x, y = load_digits(return_X_y=True)
+        pixels = np.rint(x * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+        return {"train": Split(pixels, y.astype(np.int64)), "classes": tuple(map(str, range(10)))}
