@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from estimators.device import MEMORY_FORMAT
-
-POLICIES = ("none", "flip", "crop", "flip-crop")
+from search_spaces.recipe import AUGMENT
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Moves:
         cls, policy: str, n: int, size: tuple[int, int], *, generator: torch.Generator, device: torch.device
     ) -> "Moves":
         """Draw for ``n`` images of ``size`` (H, W): crops after zero padding, half of them mirrored."""
-        assert policy in POLICIES, policy
+        assert policy in AUGMENT, policy
         padding = max(1, min(size) // 8) if "crop" in policy else 0
         place = (
             torch.randint(2 * padding + 1, (2, n), generator=generator).to(device)

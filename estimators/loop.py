@@ -10,7 +10,6 @@ begins in the same state ends in the same state, whatever ran before in the proc
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +20,7 @@ from estimators.checkpoint import Checkpoint
 from estimators.device import MEMORY_FORMAT, kernels
 from estimators.optimizer import build_optimizer, factor, optimizer_state, restore_optimizer
 from estimators.resident import Images
-
-if TYPE_CHECKING:
-    from search_spaces.recipe import Recipe
+from search_spaces.recipe import Recipe
 
 WATCH_EVERY = 8  # steps between two looks at the clock and at whether to stop
 CHECK_EVERY = 48  # steps between two looks at the loss, each of which waits for the device
@@ -46,7 +43,7 @@ def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
 
 
 def epoch_batches(
-    images: Images, members: Tensor, recipe: "Recipe", standardise: Standardise, seed: int
+    images: Images, members: Tensor, recipe: Recipe, standardise: Standardise, seed: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the augmented, standardised batches ``(z, y)`` of one epoch over ``members`` (n,)."""
     generator = torch.Generator().manual_seed(seed)
@@ -91,7 +88,7 @@ class Training:
     def __init__(
         self,
         network: nn.Module,
-        recipe: "Recipe",
+        recipe: Recipe,
         standardise: Standardise,
         *,
         device: torch.device,

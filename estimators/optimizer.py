@@ -5,18 +5,14 @@ Notation
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from estimators.device import optimizer_kernel
-
-if TYPE_CHECKING:
-    from search_spaces.recipe import Recipe
-
-SCHEDULES = ("cosine", "one-cycle", "step", "wsd", "constant")
+from search_spaces.recipe import SCHEDULES, Recipe
 
 
 def factor(schedule: str, t: int, total: int, warmup: float = 0.0) -> float:
@@ -52,7 +48,7 @@ def _one_cycle(t: int, total: int, warmup: float) -> float:
     return high + (end - high) * min(1.0, (t - top) / max(total - 1 - top, 1e-12))
 
 
-def build_optimizer(recipe: "Recipe", network: nn.Module) -> Optimizer:
+def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
     """Return the optimizer of ``recipe``; biases and norm parameters (one axis or none) are not decayed."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [

@@ -3,7 +3,6 @@
 import itertools
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,15 @@ from estimators import checkpoint as checkpoints
 from estimators.augment import Moves, Standardise
 from estimators.checkpoint import Checkpoint
 from estimators.loop import Average, Diverged, Training, batch_bounds, epoch_batches
-from estimators.optimizer import SCHEDULES, build_optimizer, factor
+from estimators.optimizer import build_optimizer, factor
 from estimators.resident import Images, stratified_order
+from search_spaces.recipe import AUGMENT, SCHEDULES, Recipe
 
 CPU = torch.device("cpu")
 
 
-def recipe(**changes: Any) -> Any:
-    values = {
+def recipe(**changes: Any) -> Recipe:
+    values: dict[str, Any] = {
         "optimizer": "sgd",
         "lr": 0.05,
         "weight_decay": 1e-3,
@@ -39,7 +39,7 @@ def recipe(**changes: Any) -> Any:
         "normalize": True,
         "patience": None,
     }
-    return SimpleNamespace(**{**values, **changes})
+    return Recipe(**{**values, **changes})
 
 
 def images(n: int = 40, channels: int = 3, side: int = 8) -> Images:
@@ -146,7 +146,7 @@ def test_an_epoch_visits_every_member_once_and_repeats_by_seed() -> None:
     assert first.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("policy", ["none", "flip", "crop", "flip-crop"])
+@pytest.mark.parametrize("policy", AUGMENT)
 @pytest.mark.parametrize("side", [8, 17])
 def test_moves_equal_one_image_at_a_time(policy: str, side: int) -> None:
     x = images(24, 3, side).x[:, :, :, : side - 1]

@@ -1,6 +1,6 @@
 """Continued training is the uninterrupted one, bit for bit; errors, stops and early ends are results."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,11 +13,11 @@ from torch import nn
 
 from estimators import checkpoint as checkpoints
 from estimators import train
-from estimators.augment import Standardise
-from estimators.dataset import Split
+from estimators.dataset import Dataset, Split, open_saved, save
 from estimators.estimator import Context, Fidelity, Result
-from estimators.resident import Resident, place
+from estimators.resident import place, resident
 from estimators.train import TrainEstimator, evaluate_split, stalled, standardisation, trained_weights
+from search_spaces.recipe import recipe_space
 from search_spaces.space import Configuration
 
 RATES = {"sgd": 0.05, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003}
@@ -37,57 +37,46 @@ def network(seed: int) -> nn.Module:
 
 
 def design(**changes: Any) -> Any:
+    """A network of fixed shape with a recipe given by its fields."""
     recipe = {
         "optimizer": "sgd",
         "lr": 0.05,
         "weight_decay": 1e-3,
         "momentum": 0.9,
         "nesterov": True,
-        "betas": (0.9, 0.99),
-        "alpha": 0.9,
-        "batch_size": 32,
-        "schedule": "cosine",
-        "warmup": 0.1,
-        "label_smoothing": 0.1,
-        "augment": "crop",
-        "ema": None,
-        "normalize": True,
-        "patience": None,
-        **changes,
+    } | changes
+    recipe = {"batch_size": 32, "schedule": "cosine", "label_smoothing": 0.1, "augment": "crop"} | recipe
+    own = {"sgd": ["nesterov", "momentum"], "rmsprop": ["momentum"]}.get(recipe["optimizer"], [])
+    recipe = {
+        name: value for name, value in recipe.items() if name not in {"nesterov", "momentum"} - set(own)
     }
-    config = Configuration({name: value for name, value in recipe.items() if name != "betas"})
-    return SimpleNamespace(
-        config=config, recipe=SimpleNamespace(**recipe), shape=(1, 8, 8), classes=10, network=network
-    )
+    config = Configuration(recipe)
+    return SimpleNamespace(config=config, recipe=config, shape=(1, 8, 8), classes=10, network=network)
 
 
-def digits() -> tuple[Split, Split]:
+@pytest.fixture(scope="session")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of 500 digits."""
     x, y = load_digits(return_X_y=True)
-    x = (x * 15.9).astype(np.uint8).reshape(-1, 1, 8, 8)
-    return Split(x[:300], y[:300].astype(np.int64)), Split(x[300:500], y[300:500].astype(np.int64))
+    x, y = (x * 15.9).astype(np.uint8).reshape(-1, 1, 8, 8), y.astype(np.int64)
+    parts = Split(x[:300], y[:300]), Split(x[300:500], y[300:500]), Split(x[500:600], y[500:600])
+    return save(Dataset("digits", *parts, tuple("0123456789")), tmp_path_factory.mktemp("data") / "digits")
 
 
 @pytest.fixture(autouse=True)
-def small_world(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Digits as the data set, and recipes that are already parsed."""
-    learn, val = (place(split, "cpu", (8, 8)) for split in digits())
-    data = Resident(learn, val, Standardise.fit(learn.x))
-    monkeypatch.setattr(train, "resident", lambda folder, device, size: data)
-    monkeypatch.setattr(train, "Recipe", SimpleNamespace(parse=lambda recipe: recipe))
-    train._warm.clear()
-    yield
+def nothing_warm() -> None:
     train._warm.clear()
 
 
 @pytest.fixture
-def evaluate(tmp_path: Path) -> Callable[..., tuple[Result, Path]]:
+def evaluate(tmp_path: Path, saved: Path) -> Callable[..., tuple[Result, Path]]:
     """Return a call that trains in a folder of its own and gives the result with the checkpoint's path."""
 
     def call(what: Any, epochs: int, *, data: float = 1.0, precision: str = "float32", **context: Any) -> Any:
         scratch = tmp_path / str(len(list(tmp_path.iterdir())))
         scratch.mkdir()
         context = {"seed": 7, "horizon": 4, **context}
-        estimator = TrainEstimator("digits", precision=precision)
+        estimator = TrainEstimator(saved, precision=precision)
         result = estimator.evaluate(what, Fidelity(epochs, data), Context(scratch=scratch, **context))
         return result, scratch / (result.checkpoint or "none")
 
@@ -147,7 +136,7 @@ def test_a_stop_before_the_first_epoch_keeps_what_there_was(evaluate: Any) -> No
     assert stopped.stopped and content(path) == content(half)
 
 
-def test_training_learns_and_its_weights_score_what_was_said(evaluate: Any) -> None:
+def test_training_learns_and_its_weights_score_what_was_said(evaluate: Any, saved: Path) -> None:
     seen: list[tuple[int, Any]] = []
     what = design(ema=0.9, augment="none")
     result, path = evaluate(what, 6, horizon=6, report=lambda epoch, metrics: seen.append((epoch, metrics)))
@@ -155,7 +144,7 @@ def test_training_learns_and_its_weights_score_what_was_said(evaluate: Any) -> N
     assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6] and tuple(m for _, m in seen) == result.curve
     weights = trained_weights(path)
     assert weights.keys() == network(0).state_dict().keys()
-    metrics, logits = evaluate_split(what, weights, digits()[1], standardisation(path))
+    metrics, logits = evaluate_split(what, weights, open_saved(saved).val, standardisation(path))
     assert logits.shape == (200, 10) and metrics == {name: result.metrics[name] for name in metrics}
 
 
@@ -245,7 +234,26 @@ def test_wrong_requests_are_refused(evaluate: Any, tmp_path: Path) -> None:
         evaluate(design(), 1, checkpoint=two)
 
 
-def test_latency_and_memory_are_measured_when_asked_for(tmp_path: Path) -> None:
-    estimator = TrainEstimator("digits", metrics=("accuracy", "latency", "memory"), precision="float32")
+def test_latency_and_memory_are_measured_when_asked_for(tmp_path: Path, saved: Path) -> None:
+    estimator = TrainEstimator(saved, metrics=("accuracy", "latency", "memory"), precision="float32")
     result = estimator.evaluate(design(), Fidelity(1), Context(seed=0, scratch=tmp_path))
     assert result.metrics["latency"] > 0 and result.metrics["memory"] > 1e6
+
+
+def test_every_sampled_recipe_trains_a_step(evaluate: Any) -> None:
+    space = recipe_space((1, 8, 8), 10, 300)
+    rng = np.random.default_rng(0)
+    for _ in range(24):
+        recipe = space.sample(rng)
+        what = SimpleNamespace(config=recipe, recipe=recipe, shape=(1, 8, 8), classes=10, network=network)
+        result, path = evaluate(what, 1, data=0.5)
+        assert result.error is None, recipe
+        standardised = standardisation(path).mean != (0.0,)
+        assert standardised == recipe["normalize"]
+
+
+def test_images_are_brought_to_the_side_of_the_design(saved: Path) -> None:
+    data = resident(str(saved), "cpu", (12, 12))
+    assert data.train.x.shape == (300, 1, 12, 12) and data.train.x.dtype == torch.uint8
+    constant = place(Split(np.full((2, 1, 8, 8), 77, np.uint8), np.zeros(2, np.int64)), "cpu", (5, 5))
+    assert (constant.x == 77).all() and constant.x.shape == (2, 1, 5, 5)
