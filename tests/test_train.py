@@ -43,12 +43,11 @@ def design(**changes: Any) -> Any:
         "lr": 0.05,
         "weight_decay": 1e-3,
         "momentum": 0.9,
-        "nesterov": True,
-    } | changes
-    recipe = {"batch_size": 32, "schedule": "cosine", "label_smoothing": 0.1, "augment": "crop"} | recipe
-    own = {"sgd": ["nesterov", "momentum"], "rmsprop": ["momentum"]}.get(recipe["optimizer"], [])
-    recipe = {
-        name: value for name, value in recipe.items() if name not in {"nesterov", "momentum"} - set(own)
+        "batch_size": 32,
+        "schedule": "cosine",
+        "label_smoothing": 0.1,
+        "augment": "crop",
+        **changes,
     }
     config = Configuration(recipe)
     return SimpleNamespace(config=config, recipe=config, shape=(1, 8, 8), classes=10, network=network)
