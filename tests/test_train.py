@@ -138,9 +138,9 @@ def test_a_stop_before_the_first_epoch_keeps_what_there_was(evaluate: Any) -> No
 def test_training_learns_and_its_weights_score_what_was_said(evaluate: Any, saved: Path) -> None:
     seen: list[tuple[int, Any]] = []
     what = design(ema=0.9, augment="none")
-    result, path = evaluate(what, 6, horizon=6, report=lambda epoch, metrics: seen.append((epoch, metrics)))
+    result, path = evaluate(what, 10, horizon=10, report=lambda epoch, metrics: seen.append((epoch, metrics)))
     assert result.metrics["accuracy"] > 0.85
-    assert [epoch for epoch, _ in seen] == [1, 2, 3, 4, 5, 6] and tuple(m for _, m in seen) == result.curve
+    assert [epoch for epoch, _ in seen] == list(range(1, 11)) and tuple(m for _, m in seen) == result.curve
     weights = trained_weights(path)
     assert weights.keys() == network(0).state_dict().keys()
     metrics, logits = evaluate_split(what, weights, open_saved(saved).val, standardisation(path))
