@@ -102,7 +102,8 @@ def split(
 ) -> Dataset:
     """Complete ``parts`` to three splits: what is official stays, what is missing is drawn, stratified, from train."""
     found = {key: part for key, part in parts.items() if isinstance(part, Split)}
-    classes = tuple(str(name) for name in parts["classes"])
+    assert isinstance(parts["classes"], tuple)
+    classes = tuple(map(str, parts["classes"]))
     _check_labels(name, found, classes)
     notes = list(notes)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0, 0, 11)))

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from search_spaces.recipe import Recipe
 from torch import Tensor
 
 from estimators import checkpoint as checkpoints
@@ -22,12 +21,20 @@ from estimators.augment import Standardise
 from estimators.checkpoint import Checkpoint
 from estimators.cost import latency
 from estimators.dataset import Split
-from estimators.device import compute_dtype, find_device, keep_memory, peak_memory, reset_peak_memory
+from estimators.device import (
+    MEMORY_FORMAT,
+    compute_dtype,
+    find_device,
+    keep_memory,
+    peak_memory,
+    reset_peak_memory,
+)
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
 from estimators.loop import Diverged, Training, predict
 from estimators.metric import metric
 from estimators.resident import Resident, place, resident, stratified_order
 from estimators.score import FROM_LOGITS, scores
+from search_spaces.recipe import Recipe
 
 if TYPE_CHECKING:
     from search_spaces.architecture import Design
@@ -237,7 +244,7 @@ def evaluate_split(
     where = find_device(device)
     network = design.network(0)
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
-    network.to(where, memory_format=torch.channels_last)
+    network.to(device=where, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
     images = place(split, str(where), (design.shape[1], design.shape[2]))
     logits = predict(network, images, standardise, batch_size=batch_size)
     return scores(logits, images.y), logits.cpu().numpy()

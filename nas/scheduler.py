@@ -3,6 +3,7 @@
 One primitive serves all multi-fidelity methods: a trial is continued from the fidelity it has reached to the next.
 """
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ class Scheduler(ABC):
     """
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
-        if not ladder or any(a.cost >= b.cost for a, b in zip(ladder, ladder[1:], strict=False)):
+        if not ladder or any(a.cost >= b.cost for a, b in itertools.pairwise(ladder)):
             raise ValueError(f"ladder {list(ladder)!r}: give fidelities of rising cost")
         self.strategy, self.ladder = strategy, tuple(ladder)
 

@@ -141,7 +141,7 @@ class Budget:
 
     @staticmethod
     def parse_seconds(text: str | float) -> float:
-        """Read ``90``, ``"90s"``, ``"30m"``, ``"1.5h"`` or ``"1h30m"`` as seconds; anything else is a ``ValueError``."""
+        """Read ``90``, ``"90s"``, ``"30m"``, ``"1.5h"`` or ``"1h30m"`` as seconds; else a ``ValueError``."""
         units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
         if isinstance(text, str) and re.fullmatch(r"(\d+(\.\d+)?[dhms])+", text):
             seconds = sum(

@@ -223,7 +223,7 @@ class Choice(Parameter):
 
     def __init__(
         self,
-        options: Union[Sequence[Value], Mapping[str, Union["Space", None]]],
+        options: Sequence[Value] | Mapping[str, Union["Space", None]],
         *,
         ordered: bool = False,
         default: Value = None,

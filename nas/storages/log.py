@@ -119,7 +119,7 @@ class Log(Storage):
                 )
         if len(self._rows) < header["rows"]:
             raise ValueError(
-                f"{str(self.path)!r} is damaged: {header['rows']} rows were acknowledged, {len(self._rows)} are intact; "
+                f"{str(self.path)!r} is damaged: {header['rows']} rows were acknowledged, {len(self._rows)} are whole; "
                 "restore a backup"
             )
         if write:

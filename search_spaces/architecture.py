@@ -1,0 +1,181 @@
+"""Designs: a network together with the recipe that trains it, decoded from one configuration.
+
+An ``Architecture`` is a family of networks for images of one shape; ``SearchSpace`` joins it with the recipes.
+Decoding is pure. Nothing here imports torch before a network is built.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from search_spaces.graph import Graph
+from search_spaces.op import Shape, op_of
+from search_spaces.registry import Registry
+from search_spaces.space import Configuration, Space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+spaces: "Registry[type[Architecture]]" = Registry("space", "search_spaces.spaces")
+
+Build = Callable[[Configuration], "nn.Module"]
+
+
+class Architecture(ABC):
+    """A family of networks for images of ``shape`` (C, H, W) in ``classes`` classes; adapts its ranges to both."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        self.shape, self.classes = shape, classes
+
+    @property
+    @abstractmethod
+    def space(self) -> Space:
+        """The searched parameters, with a sensible default design."""
+
+    @abstractmethod
+    def decode(self, config: Configuration) -> Graph:
+        """Return the network of ``config``; a ``ValueError`` if there is none."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """A network and its recipe. ``graph`` describes the network, or ``build`` makes it (an opaque design)."""
+
+    config: Configuration
+    recipe: Configuration
+    shape: tuple[int, int, int]
+    classes: int
+    graph: Graph | None = None
+    build: Build | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for designs that train alike: canonical graph and active recipe; opaque ones by configuration."""
+        if self.graph is None:
+            return self.config.id
+        return hashlib.sha256((self.graph.key() + self.recipe.id).encode()).hexdigest()[:16]
+
+    def network(self, seed: int = 0) -> "nn.Module":
+        """Return the module with weights drawn from ``seed``; torch's global state stays as it was."""
+        if self.graph is not None:
+            from search_spaces.network import Network
+
+            return Network(self.graph.simplified(), self.shape, seed=seed)
+        import torch
+
+        assert self.build is not None
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return self.build(self.config.part("architecture"))
+
+    @cached_property
+    def _cost(self) -> tuple[int, int, int]:
+        """Parameters, multiply-accumulates for one image, float32 values of weights and buffers."""
+        if self.graph is None:
+            return _measured(self.network(), self.shape)
+        graph = self.graph.simplified()
+        shapes: dict[str, Shape] = {graph.nodes[0].name: self.shape}
+        parameters = macs = buffers = 0
+        for node in graph.nodes[1:]:
+            op, inputs = op_of(node), [shapes[source] for source in node.inputs]
+            shapes[node.name] = op.shape(*inputs)
+            parameters += op.parameters(*inputs)
+            macs += op.macs(*inputs)
+            buffers += op.buffers(*inputs)
+        return parameters, macs, parameters + buffers
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights."""
+        return self._cost[0]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of convolutions and linear maps for one image."""
+        return self._cost[1]
+
+    def measure(self) -> dict[str, float]:
+        """Return the free metrics: params, macs, and size in bytes of float32 weights and buffers."""
+        parameters, macs, values = self._cost
+        return {"params": float(parameters), "macs": float(macs), "size": 4.0 * values}
+
+
+def _measured(network: "nn.Module", shape: Shape) -> tuple[int, int, int]:
+    """Count an opaque network by running it once on zeros."""
+    import torch
+    from torch import nn
+
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        nonlocal total
+        if isinstance(module, nn.Conv2d):
+            total += output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            total += output[0].numel() * module.in_features
+
+    handles = [module.register_forward_hook(count) for module in network.modules()]
+    with torch.inference_mode():
+        network.eval()(torch.zeros(1, *shape))
+    for handle in handles:
+        handle.remove()
+    parameters = sum(p.numel() for p in network.parameters())
+    return parameters, total, parameters + sum(b.numel() for b in network.buffers() if b.is_floating_point())
+
+
+class Opaque(Architecture):
+    """A user's own ``build(config) -> nn.Module`` over a space of one's own."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int, space: Space, build: Build) -> None:
+        super().__init__(shape, classes)
+        self._space, self.build = space, build
+
+    @property
+    def space(self) -> Space:
+        return self._space
+
+    def decode(self, config: Configuration) -> Graph:
+        raise ValueError("a network built by a function of one's own has no graph; use SearchSpace.decode")
+
+
+class SearchSpace:
+    """The joint encoding: paths under ``architecture`` and under ``recipe``. Pickles; keeps the last designs."""
+
+    KEPT = 4096
+
+    def __init__(self, architecture: Architecture, recipe: Space) -> None:
+        self.architecture = architecture
+        self.space = Space(architecture=architecture.space, recipe=recipe)
+        self._designs: OrderedDict[str, Design] = OrderedDict()
+
+    def decode(self, config: Configuration) -> Design:
+        """Return the design of ``config``; a ``ValueError`` if it describes none."""
+        if config.id in self._designs:
+            self._designs.move_to_end(config.id)
+            return self._designs[config.id]
+        family, own = self.architecture, config.part("architecture")
+        opaque = isinstance(family, Opaque)
+        design = Design(
+            config,
+            config.part("recipe"),
+            family.shape,
+            family.classes,
+            graph=None if opaque else family.decode(own),
+            build=family.build if isinstance(family, Opaque) else None,
+        )
+        self._designs[config.id] = design
+        if len(self._designs) > self.KEPT:
+            self._designs.popitem(last=False)
+        return design
+
+    def key(self, config: Configuration) -> str:
+        """Return what is equal for configurations that are one design."""
+        return self.decode(config).key
+
+    def measure(self, config: Configuration) -> Mapping[str, float]:
+        """Return the free metrics of the design of ``config``."""
+        return self.decode(config).measure()

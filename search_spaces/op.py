@@ -1,0 +1,175 @@
+"""What an op is: a frozen description of one node, from which shape, cost, module and source text all follow.
+
+An op lists its torch layers once, as plain data (``Layer``). Parameters and multiply-accumulates are integer
+arithmetic on that list; the module is built from it and the source text printed from it, so the three cannot differ.
+
+Notation
+    shape   (C, H, W) of images or (F,) of vectors; the batch is not counted
+"""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from search_spaces.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from search_spaces.graph import Node
+
+Shape = tuple[int, ...]
+
+ops: "Registry[type[Op]]" = Registry("op", "search_spaces.ops")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One ``torch.nn`` module: its class name and the arguments it is called with."""
+
+    kind: str
+    arguments: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def make(cls, kind: str, *arguments: Any, **options: Any) -> "Layer":
+        """Return a layer; options that are None are left out."""
+        return cls(
+            kind, arguments, tuple((key, value) for key, value in options.items() if value is not None)
+        )
+
+    def build(self) -> "nn.Module":
+        """Return the module."""
+        from torch import nn
+
+        module: nn.Module = getattr(nn, self.kind)(*self.arguments, **dict(self.options))
+        return module
+
+    def expression(self) -> str:
+        """Return the Python expression that builds the module, with ``nn`` for ``torch.nn``."""
+        options = [f"{key}={value!r}" for key, value in self.options]
+        return f"nn.{self.kind}({', '.join([*map(repr, self.arguments), *options])})"
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights."""
+        options: Mapping[str, Any] = dict(self.options)
+        if self.kind == "Conv2d":
+            inputs, outputs, kernel = self.arguments
+            return int(outputs * (inputs // options.get("groups", 1) * kernel**2 + options.get("bias", True)))
+        if self.kind == "Linear":
+            inputs, outputs = self.arguments
+            return int(outputs * (inputs + options.get("bias", True)))
+        return 2 * int(self.arguments[0]) if self.kind == "BatchNorm2d" else 0
+
+    @property
+    def buffers(self) -> int:
+        """Number of float32 values kept beside the weights."""
+        return 2 * int(self.arguments[0]) if self.kind == "BatchNorm2d" else 0
+
+    def shape(self, shape: Shape) -> Shape:
+        """Return the shape of the output; a ``ValueError`` if the input is too small."""
+        options = dict(self.options)
+        if self.kind in ("Conv2d", "MaxPool2d", "AvgPool2d"):
+            kernel = self.arguments[2] if self.kind == "Conv2d" else self.arguments[0]
+            channels = self.arguments[1] if self.kind == "Conv2d" else shape[0]
+            stride, padding = options.get("stride", 1), options.get("padding", 0)
+            sides = tuple((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
+            if min(sides) < 1:
+                raise ValueError(
+                    f"{self.expression()} leaves nothing of an input of shape {shape}; use fewer stages"
+                )
+            return (channels, *sides)
+        if self.kind == "AdaptiveAvgPool2d":
+            return (shape[0], self.arguments[0], self.arguments[0])
+        if self.kind == "Flatten":
+            return (prod(shape),)
+        return (self.arguments[1],) if self.kind == "Linear" else shape
+
+    def macs(self, shape: Shape) -> int:
+        """Return the multiply-accumulates of convolutions and linear maps on an input of ``shape``."""
+        if self.kind == "Conv2d":
+            inputs, _, kernel = self.arguments
+            groups = dict(self.options).get("groups", 1)
+            return prod(self.shape(shape)) * int(inputs // groups * kernel**2)
+        return prod(self.arguments) if self.kind == "Linear" else 0
+
+
+@dataclass(frozen=True)
+class Op(ABC):
+    """An op: subclasses are frozen dataclasses whose fields are the attributes of a node.
+
+    Most ops list their ``layers``. An op without layers joins its inputs: ``join`` on tensors, ``call`` as text.
+    """
+
+    arity: ClassVar[tuple[int, int]] = (1, 1)  # least and most inputs
+
+    @abstractmethod
+    def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
+        """Return the layers in order, for inputs of ``shapes``."""
+
+    def shape(self, *shapes: Shape) -> Shape:
+        """Return the output's shape; a ``ValueError`` when these inputs are impossible."""
+        shape = shapes[0]
+        for layer in self.layers(*shapes):
+            shape = layer.shape(shape)
+        return shape
+
+    def parameters(self, *shapes: Shape) -> int:
+        """Return the number of trained weights."""
+        return sum(layer.parameters for layer in self.layers(*shapes))
+
+    def buffers(self, *shapes: Shape) -> int:
+        """Return the number of float32 values kept beside the weights."""
+        return sum(layer.buffers for layer in self.layers(*shapes))
+
+    def macs(self, *shapes: Shape) -> int:
+        """Return the multiply-accumulates for one image."""
+        total, shape = 0, shapes[0]
+        for layer in self.layers(*shapes):
+            total += layer.macs(shape)
+            shape = layer.shape(shape)
+        return total
+
+    def build(self, *shapes: Shape) -> "nn.Module":
+        """Return the torch module; only for ops with layers."""
+        from torch import nn
+
+        modules = [layer.build() for layer in self.layers(*shapes)]
+        return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
+
+    def expression(self, *shapes: Shape) -> str:
+        """Return the expression that builds the same module in plain PyTorch; empty without layers."""
+        layers = [layer.expression() for layer in self.layers(*shapes)]
+        if len(layers) < 2:
+            return "".join(layers)
+        return f"nn.Sequential({', '.join(layers)})"
+
+    def join(self, *values: "Tensor") -> "Tensor":
+        """Join the input tensors; only for ops without layers."""
+        return values[0]
+
+    def call(self, *names: str) -> str:
+        """Return ``join`` as an expression on the inputs ``names``."""
+        return names[0]
+
+
+def op_of(node: "Node") -> Op:
+    """Return the op that ``node`` describes; unknown names and attributes are a ``ValueError``."""
+    kind = ops.get(node.op)
+    known = {field.name for field in dataclasses.fields(kind)}
+    for name, _ in node.attrs:
+        if name not in known:
+            raise ValueError(
+                f"node {node.name!r}: op {node.op!r} has no attribute {name!r}; it has {sorted(known)}"
+            )
+    op = kind(**dict(node.attrs))
+    least, most = kind.arity
+    if not least <= len(node.inputs) <= most:
+        raise ValueError(
+            f"node {node.name!r}: op {node.op!r} takes {least} to {most} inputs, not {len(node.inputs)}"
+        )
+    return op

@@ -1,0 +1,26 @@
+"""Zero: an edge that is not there."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from search_spaces.op import Layer, Op, Shape, ops
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@ops.register("none")
+@dataclass(frozen=True)
+class Zero(Op):
+    """Zeros of its input's shape."""
+
+    def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
+        return ()
+
+    def join(self, *values: "Tensor") -> "Tensor":
+        import torch
+
+        return torch.zeros_like(values[0])
+
+    def call(self, *names: str) -> str:
+        return f"torch.zeros_like({names[0]})"
