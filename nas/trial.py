@@ -6,7 +6,7 @@ Notation
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from estimators.estimator import Fidelity
@@ -182,6 +182,25 @@ class Problem:
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """Return the objectives of ``metrics`` turned so that less is better."""
         return tuple(objective.loss(metrics[objective.name]) for objective in self.objectives)
+
+    def ranks(self, metrics: Sequence[Metrics]) -> list[int]:
+        """Return the rank of each of ``metrics``, 0 the best and ties in order of appearance.
+
+        One objective is compared by its loss, several by the sum of the ranks in each. What breaks a constraint comes
+        after all that holds them, by how far it breaks them.
+        """
+        losses = [self.losses(one) for one in metrics]
+        sums = [0] * len(losses)
+        for column in zip(*losses, strict=True):
+            for rank, place in enumerate(
+                sorted(range(len(column)), key=lambda place: (column[place], place))
+            ):
+                sums[place] += rank
+        key = [(self.violation(one), sums[place], place) for place, one in enumerate(metrics)]
+        ranks = [0] * len(key)
+        for rank, place in enumerate(sorted(range(len(key)), key=key.__getitem__)):
+            ranks[place] = rank
+        return ranks
 
     def violation(self, metrics: Metrics) -> float:
         """Return the summed relative violation of the constraints; 0 is feasible."""
