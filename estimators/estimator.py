@@ -52,6 +52,7 @@ class Context:
     """What an evaluation may use. Everything but the two callables is plain data.
 
     seed        counted randomness: generators come from ``rng(PURPOSE)`` and nowhere else
+    epochs      epochs to have reached at the end of this step (those of its fidelity)
     horizon     epochs at which the learning-rate schedule ends (the full training, not this step)
     start       epochs already behind ``checkpoint``; 0 for a fresh start
     scratch     folder that is the evaluation's own; checkpoints are written there, atomically
@@ -64,6 +65,7 @@ class Context:
     scratch: Path
     lineage: int = 0
     replicate: int = 0
+    epochs: int = 1
     horizon: int = 1
     start: int = 0
     checkpoint: Path | None = None

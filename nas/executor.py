@@ -53,5 +53,9 @@ class Executor(ABC):
         """Place ``task``; called only while fewer than ``slots`` are in flight."""
 
     @abstractmethod
+    def stop(self) -> None:
+        """Ask what is in flight to save and return; its results come as ``stopped``."""
+
+    @abstractmethod
     def close(self) -> None:
         """End all workers, at once: what is in flight is lost."""
