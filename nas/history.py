@@ -13,7 +13,7 @@ from typing import Any
 
 from estimators.estimator import Fidelity, Result
 from nas.storage import Row
-from nas.trial import Step, Trial
+from nas.trial import Metrics, Problem, Step, Trial
 from search_spaces.space import Configuration
 
 
@@ -78,6 +78,47 @@ def finished(step: Step, result: Result) -> Step:
         checkpoint=result.checkpoint,
         error=result.error,
     )
+
+
+def best_fidelity(trials: Iterable[Trial]) -> Fidelity | None:
+    """Return the dearest fidelity that at least two designs reached (one, if no two reached the same)."""
+    reached: dict[float, tuple[Fidelity, int]] = {}
+    for trial in trials:
+        for step in trial.steps:
+            if step.error is None:
+                count = reached.get(step.fidelity.cost, (step.fidelity, 0))[1]
+                reached[step.fidelity.cost] = (step.fidelity, count + 1)
+    shared = [fidelity for fidelity, count in reached.values() if count > 1]
+    alone = [fidelity for fidelity, _ in reached.values()]
+    return max(shared or alone, key=lambda fidelity: fidelity.cost, default=None)
+
+
+def standing(trials: Iterable[Trial], problem: Problem) -> list[tuple[Trial, Metrics]]:
+    """Return the feasible trials with their metrics at ``best_fidelity``, best first."""
+    trials = list(trials)
+    fidelity = best_fidelity(trials)
+    entries = [
+        (trial, {**trial.free, **step.metrics})
+        for trial in trials
+        for step in trial.steps
+        if step.error is None and fidelity is not None and step.fidelity.cost == fidelity.cost
+    ]
+    entries = [entry for entry in entries if not problem.violation(entry[1])]
+    ranks = problem.ranks([metrics for _, metrics in entries])
+    return [entry for _, entry in sorted(zip(ranks, entries, strict=True), key=lambda pair: pair[0])]
+
+
+def pareto(trials: Iterable[Trial], problem: Problem) -> list[Trial]:
+    """Return the feasible trials at ``best_fidelity`` that no other one beats in all objectives."""
+    import numpy as np
+
+    from nas.hpo.pareto import nondominated
+
+    order = standing(trials, problem)
+    if not order:
+        return []
+    kept = nondominated(np.array([problem.losses(metrics) for _, metrics in order]))
+    return [trial for (trial, _), keep in zip(order, kept, strict=True) if keep]
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """The loop of a search: ask, evaluate, store, tell. What is stored can be asked again; what was told is never lost.
 
 ``ask`` and ``tell`` are the whole of it; ``optimize`` and ``run`` call them for you. A study in a file resumes where
-it was: results are told again in their order, and an evaluation that had not ended runs again, its number and seed kept.
+it was: results are told again in their order, and an evaluation that had not ended runs again under its number.
 """
 
 import inspect
@@ -19,7 +19,17 @@ from typing import Any
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from nas.executor import Executor, Limits, Task, executors
-from nas.history import History, fidelity_row, finished, result_row, start_row, step_row
+from nas.history import (
+    History,
+    best_fidelity,
+    fidelity_row,
+    finished,
+    pareto,
+    result_row,
+    standing,
+    start_row,
+    step_row,
+)
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
@@ -171,6 +181,10 @@ class Study:
         """Active seconds of the study: time in which no process had it open does not count."""
         return time.monotonic() - self._opened
 
+    def spend(self, seconds: float) -> None:
+        """Count ``seconds`` that went by for this study before it was opened."""
+        self._opened -= seconds
+
     def _append(self, *rows: Mapping[str, Any]) -> None:
         self._storage.append(*({**row, "t": round(self.seconds, 3)} for row in rows))
 
@@ -193,47 +207,23 @@ class Study:
 
     @property
     def best_fidelity(self) -> Fidelity | None:
-        """The dearest fidelity that at least two designs reached (one, if no two reached the same)."""
-        reached: dict[float, tuple[Fidelity, int]] = {}
-        for trial in self.searched.values():
-            for step in trial.steps:
-                if step.error is None:
-                    count = reached.get(step.fidelity.cost, (step.fidelity, 0))[1]
-                    reached[step.fidelity.cost] = (step.fidelity, count + 1)
-        shared = [pair[0] for pair in reached.values() if pair[1] > 1] or [p[0] for p in reached.values()]
-        return max(shared, key=lambda fidelity: fidelity.cost, default=None)
+        """The fidelity at which ``best`` and ``pareto`` compare, see ``nas.history.best_fidelity``."""
+        return best_fidelity(self.searched.values())
 
     def standing(self) -> list[tuple[Trial, Metrics]]:
         """Return the feasible trials with their metrics at ``best_fidelity``, best first."""
-        fidelity = self.best_fidelity
-        entries = [
-            (trial, {**trial.free, **step.metrics})
-            for trial in self.searched.values()
-            for step in trial.steps
-            if step.error is None and fidelity is not None and step.fidelity.cost == fidelity.cost
-        ]
-        entries = [entry for entry in entries if not self.problem.violation(entry[1])]
-        ranks = self.problem.ranks([metrics for _, metrics in entries])
-        return [entry for _, entry in sorted(zip(ranks, entries, strict=True), key=lambda pair: pair[0])]
+        return standing(self.searched.values(), self.problem)
 
     @property
     def best(self) -> Trial | None:
         """The best feasible trial at ``best_fidelity``; None before the first success."""
-        standing = self.standing()
-        return standing[0][0] if standing else None
+        order = self.standing()
+        return order[0][0] if order else None
 
     @property
     def pareto(self) -> list[Trial]:
         """The feasible trials at ``best_fidelity`` that no other one beats in all objectives."""
-        import numpy as np
-
-        from nas.hpo.pareto import nondominated
-
-        standing = self.standing()
-        if not standing:
-            return []
-        kept = nondominated(np.array([self.problem.losses(metrics) for _, metrics in standing]))
-        return [trial for (trial, _), keep in zip(standing, kept, strict=True) if keep]
+        return pareto(self.searched.values(), self.problem)
 
     def to_dataframe(self) -> Any:
         """Return one row per trial as a ``pandas.DataFrame``: number, state, seconds, parameters, metrics."""
@@ -385,12 +375,14 @@ class Study:
         if result.error is not None:
             return result
         for objective in self.problem.objectives:
-            if objective.name not in result.metrics and objective.name not in free:
+            if objective.name not in {*result.metrics, *free, "seconds"}:
                 raise ValueError(
                     f"metrics {dict(result.metrics)!r} lack the objective {objective.name!r}; tell it too"
                 )
-        needed = {one.name for one in (*self.problem.objectives, *self.problem.constraints)}
-        metrics: dict[str, float] = {}
+        needed = {one.name for one in self.problem.objectives} | {
+            one.name for one in self.problem.constraints
+        }
+        metrics: dict[str, float] = {"seconds": result.seconds} if "seconds" in needed else {}
         for name, value in result.metrics.items():
             if isinstance(value, bool) or not isinstance(value, numbers.Real):
                 raise ValueError(f"metric {name!r} is {value!r}; tell a number")

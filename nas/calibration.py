@@ -1,0 +1,61 @@
+"""What an epoch of the default design takes on this machine, measured before the first trial."""
+
+import shutil
+import time
+
+import psutil
+
+from estimators.estimator import Context, Estimator, Fidelity
+from nas.executor import Executor, Limits, Task
+from nas.folder import Folder
+from nas.plan import Cost
+from search_spaces.architecture import SearchSpace
+
+FEW, MANY = 512, 2_048  # images
+PATIENCE = 60.0  # seconds after which the larger measurement is left out
+
+
+class Failed(Exception):
+    """The search ended without a model; the message says why and what to do."""
+
+
+def threads() -> int:
+    """Return how many cores this process may use."""
+    return len(psutil.Process().cpu_affinity() or [0])
+
+
+def calibrate(
+    estimator: Estimator,
+    search_space: SearchSpace,
+    executor: Executor,
+    folder: Folder,
+    images: int,
+    device: str,
+    memory: int | None = None,
+) -> Cost:
+    """Measure an epoch of the default design on two small shares of the data; ``Failed`` if it cannot be trained.
+
+    The first of three evaluations warms the process up and is not counted.
+    """
+    design = search_space.decode(search_space.space.default())
+    measured: list[tuple[int, float]] = []
+    few = min(images, FEW)
+    scratch = folder.path / "calibration"
+    began = time.monotonic()
+    for count in (few, few, min(images, MANY)):
+        share = count / images
+        if len(measured) == 2 and count <= few:
+            break
+        context = Context(seed=0, scratch=scratch, threads=threads(), device=device)
+        task = Task(estimator, design, Fidelity(1, share), context, Limits(memory=memory))
+        result = executor.submit(task).result()
+        if result.error is not None:
+            raise Failed(f"the default design cannot be trained on this data: {result.error}")
+        measured.append((count, result.seconds))
+        if time.monotonic() - began > PATIENCE and len(measured) == 2:
+            break
+    shutil.rmtree(scratch, ignore_errors=True)
+    (small, large) = (measured[1], measured[-1])
+    if large[0] == small[0]:
+        return Cost(0.0, small[1] / small[0])
+    return Cost.fit(small, large)

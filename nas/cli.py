@@ -1,0 +1,253 @@
+"""The command line: arguments in, calls of ``nas.front`` out. Imports what a command needs when it runs."""
+
+import argparse
+import json
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+SETTINGS = tuple(
+    "budget trials space strategy scheduler estimator executor workers device precision seed root side".split()
+)
+KINDS = tuple(
+    "spaces ops strategies schedulers estimators datasets trackers exporters executors storages metrics".split()
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; bad input and failures are one line on stderr and a non-zero exit."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        options.command(options)
+    except KeyboardInterrupt:
+        _leave("interrupted; what was finished is kept, go on with `nas resume`", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except (ValueError, ImportError) as error:
+        _leave(str(error), 2)
+    except OSError as error:
+        _leave(
+            f"{error.strerror or error}: {error.filename or ''}; free space or permissions, then `nas resume`",
+            3,
+        )
+    except Exception as error:
+        if type(error).__name__ != "Failed":
+            raise
+        _leave(str(error), 4)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _leave(message: str, code: int) -> None:
+    print(f"nas: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nas", description="Search networks and the recipes that train them."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_search(commands.add_parser("search", help="search a model for a set of images, train and export it"))
+    resume = commands.add_parser("resume", help="go on with an interrupted run, or add to a finished one")
+    resume.add_argument("run", help="folder of the run")
+    resume.add_argument("--budget", help="add so much time, for example 30m")
+    resume.add_argument("--trials", type=int, help="add so many designs")
+    resume.set_defaults(command=_resume)
+    show = commands.add_parser("show", help="what a run has come to")
+    show.add_argument("run", help="folder of the run")
+    show.add_argument("--json", action="store_true", help="one JSON object")
+    show.add_argument("--follow", action="store_true", help="again every few seconds until the run has ended")
+    show.set_defaults(command=_show)
+    export = commands.add_parser("export", help="write the model of a run into a folder of its own")
+    export.add_argument("run", help="folder of the run")
+    export.add_argument("--trial", type=int, help="number of a trial instead of the best")
+    export.add_argument("--to", default="model", help="new folder (default: model)")
+    export.set_defaults(command=_export)
+    verify = commands.add_parser("verify", help="check an exported model in a clean process")
+    verify.add_argument("folder", help="folder of the exported model")
+    verify.set_defaults(command=_verify)
+    listing = commands.add_parser("list", help="the plug-ins there are")
+    listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
+    listing.set_defaults(command=_list)
+    return parser
+
+
+def _add_search(search: argparse.ArgumentParser) -> None:
+    search.add_argument(
+        "data", help="a name (see `nas list datasets`), a folder of class folders, or an .npz file"
+    )
+    search.add_argument("--budget", help="active wall time, all in: 90s, 30m, 1h30m")
+    search.add_argument("--trials", type=int, help="number of designs to start")
+    for name, text in (
+        ("space", "family of architectures"),
+        ("strategy", "what proposes designs"),
+        ("scheduler", "what decides how far each is trained"),
+        ("estimator", "what evaluates them"),
+        ("executor", "where"),
+        ("device", "auto, cpu, cuda or cuda:0"),
+        ("precision", "auto, float32, bfloat16 or float16"),
+        ("root", "folder of torchvision's files"),
+    ):
+        search.add_argument(f"--{name}", help=text)
+    search.add_argument("--objective", action="append", help="metric to optimise; may stand several times")
+    search.add_argument(
+        "--constraint", action="append", help="for example 'params<=1e6'; may stand several times"
+    )
+    search.add_argument("--tracker", action="append", help="where to show it; may stand several times")
+    search.add_argument("--workers", type=int, help="evaluations at a time")
+    search.add_argument("--seed", type=int, help="of all randomness (default 0)")
+    search.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")
+    search.add_argument("--config", help="YAML file with any of these; the command line wins")
+    search.add_argument("--out", help="run folder to make (default: runs/NAME)")
+    search.set_defaults(command=_search)
+
+
+def _search(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from nas.front import search
+
+    values: dict[str, Any] = {}
+    if options.config is not None:
+        import yaml
+
+        try:
+            values = dict(yaml.safe_load(Path(options.config).read_text()) or {})
+        except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            raise ValueError(f"cannot read the settings {options.config!r}: {error}") from None
+    values |= {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
+    for name in ("objective", "constraint", "tracker"):
+        if getattr(options, name):
+            values[f"{name}s"] = getattr(options, name)
+    _finish(search(options.data, out=options.out, **{k: v for k, v in values.items() if k != "data"}))
+
+
+def _resume(options: argparse.Namespace) -> None:
+    from nas.front import resume
+
+    _finish(resume(options.run, budget=options.budget, trials=options.trials))
+
+
+def _finish(run: Any) -> None:
+    """Say what came out, and what to do next."""
+    status, path = run.status(), run.folder.path
+    best, test = run.best, status["test"] or {}
+    print(f"\nfinished after {_duration(status['seconds'])}: {_counts(status['trials'])}")
+    print(f"  test        {_numbers(test)}")
+    print(
+        f"  validation  {_numbers({k: best.metrics[k] for k in ('accuracy', 'loss') if k in best.metrics})}"
+    )
+    print(f"  network     {best.metrics['params']:,.0f} parameters, {best.metrics['macs']:,.0f} MACs")
+    print(f"  model       {run.folder.best} (verified: the same outputs without this package)")
+    print("next:")
+    print(f"  python {run.folder.best}/predict.py IMAGE ...     classify pictures")
+    print(f"  nas export {path} --to model       copy the model    nas show {path}       the best trials")
+    print(f"  tensorboard --logdir {path}/tensorboard     nas resume {path} --budget 30m     search on")
+
+
+def _show(options: argparse.Namespace) -> None:
+    from nas.front import Run
+
+    run = Run(options.run)
+    while True:
+        status = run.status()
+        if options.json:
+            print(json.dumps(status, indent=None if options.follow else 1), flush=True)
+        else:
+            print(_description(run, status), flush=True)
+        if not options.follow or status["state"] != "running":
+            return
+        time.sleep(5)
+
+
+def _description(run: Any, status: Mapping[str, Any]) -> str:
+    lines = [
+        f"{run.folder.path}: {status['state']} after {_duration(status['seconds'])}"
+        + (f" of {_duration(status['budget_seconds'])}" if status["budget_seconds"] else "")
+        + f", {_counts(status['trials'])}"
+    ]
+    if status["best"]:
+        fidelity = status["best_fidelity"]
+        lines.append(
+            f"best of the search, compared at {fidelity['epochs']} epochs on {fidelity['data']:.0%} of the data:"
+        )
+        lines.append(f"  trial {status['best']['number']}  {_numbers(status['best']['metrics'])}")
+        lines += [f"    {path} = {value}" for path, value in status["best"]["config"].items()]
+    failures = [t for t in run.trials if t.failed]
+    lines += [f"failed: trial {t.number}: {t.last.error}" for t in failures[:5]]
+    if len(failures) > 5:
+        lines.append(f"  and {len(failures) - 5} more")
+    if status["test"]:
+        lines.append(f"test: {_numbers(status['test'])}")
+    if status["export"]:
+        lines.append(f"model: {status['export']}")
+    return "\n".join(lines)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from nas.front import Run
+
+    print(f"written: {Run(options.run).export(options.to, trial=options.trial)}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from nas.exporter import exporters
+
+    report = exporters.get("pytorch")().verify(Path(options.folder))
+    print(
+        f"{options.folder}: verified in a clean process on {report['images']:.0f} images, "
+        f"top-1 equal on {report['top1_equal']:.0%}, worst difference {report['worst']:.2g} of what is allowed"
+    )
+
+
+def _list(options: argparse.Namespace) -> None:
+    for kind in [options.kind] if options.kind else KINDS:
+        print(f"{kind + ':':12} {', '.join(_names(kind))}")
+
+
+def _names(kind: str) -> list[str]:
+    import importlib
+
+    if kind == "metrics":
+        from estimators.metric import METRICS
+
+        return list(METRICS)
+    homes = {
+        "spaces": "search_spaces.architecture",
+        "ops": "search_spaces.op",
+        "datasets": "estimators.dataset",
+    }
+    homes |= {"estimators": "estimators.estimator", "strategies": "nas.strategy"}
+    module = importlib.import_module(homes.get(kind, f"nas.{kind[:-1]}"))
+    names: list[str] = getattr(module, kind).names()
+    return names
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+def _counts(trials: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in trials.items() if count or name == "finished")
+
+
+def _numbers(metrics: Mapping[str, float]) -> str:
+    return ", ".join(
+        f"{name} {value:,.0f}" if value >= 1000 else f"{name} {value:.4g}" for name, value in metrics.items()
+    )
+
+
+if __name__ == "__main__":
+    main()

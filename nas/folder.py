@@ -1,0 +1,230 @@
+"""A run folder: its settings, its status, and where everything in it lies.
+
+config.yaml     what was asked for and what was measured before the first trial; all a resume needs
+study.log       the store        status.json   what ``nas show`` prints, rewritten atomically
+data/           the decoded images        checkpoints/   weights of promising trials
+tensorboard/    events        best/   the exported model
+"""
+
+import dataclasses
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from estimators.estimator import Fidelity, estimators
+from estimators.metric import METRICS
+from nas.executor import executors
+from nas.scheduler import schedulers
+from nas.strategy import strategies
+from nas.tracker import trackers
+from nas.trial import Budget, Constraint, Objective
+from search_spaces.architecture import spaces
+from search_spaces.registry import nearest
+
+VERSION = 1
+OWN = "own"  # the space of a search over a user's own ``build(config) -> nn.Module``
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a search was asked for. ``budget`` is in seconds; ``ladder`` and ``cost`` are set before the first trial."""
+
+    data: str
+    budget: float | None = None
+    trials: int | None = None
+    space: str = "chain"
+    strategy: str = "auto"
+    scheduler: str = "halving"
+    estimator: str = "train"
+    executor: str = "serial"
+    workers: int = 1
+    objectives: tuple[str, ...] = ("accuracy",)
+    constraints: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ("tensorboard", "terminal")
+    device: str = "auto"
+    precision: str = "auto"
+    seed: int = 0
+    root: str | None = None
+    side: int | None = None
+    ladder: tuple[tuple[float, ...], ...] = ()
+    cost: tuple[float, float] | None = None
+    round: int = 1
+    version: int = VERSION
+
+    def __post_init__(self) -> None:
+        for registry, name in (
+            (spaces, self.space),
+            (strategies, self.strategy),
+            (schedulers, self.scheduler),
+            (executors, self.executor),
+            (estimators, self.estimator),
+            *((trackers, tracker) for tracker in self.trackers),
+        ):
+            if name != OWN and name not in registry.names():  # type: ignore[attr-defined]
+                raise ValueError(f"no {registry.kind} {name!r}; {nearest(name, registry.names())}")  # type: ignore[attr-defined]
+        if not self.objectives:
+            raise ValueError("objectives is empty; give at least one metric, for example accuracy")
+        for name in self.objectives:
+            if name not in METRICS:
+                raise ValueError(f"no metric {name!r}; {nearest(name, list(METRICS))}")
+        for text in self.constraints:
+            Constraint.parse(text)
+        if self.budget is None and self.trials is None:
+            raise ValueError(
+                "no budget; give a time (--budget 30m), a number of trials (--trials 200), or both"
+            )
+        if self.budget is not None:
+            Budget.parse_seconds(self.budget)
+        if self.trials is not None and self.trials < 1:
+            raise ValueError(f"trials={self.trials}: give at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed}: give a whole number from 0 up")
+        if self.workers != 1:
+            raise ValueError(
+                f"workers={self.workers}: executor {self.executor!r} has 1 slot; leave --workers out"
+            )
+
+    @property
+    def fidelities(self) -> tuple[Fidelity, ...]:
+        """The ladder as fidelities."""
+        return tuple(Fidelity(int(row[0]), float(row[1]), float(row[2])) for row in self.ladder)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> "Settings":
+        """Read plain values (of YAML or a command line); unknown names are a ``ValueError`` with a guess."""
+        known = {field.name: field for field in fields(cls)}
+        for name in values:
+            if name not in known:
+                raise ValueError(f"no setting {name!r}; {nearest(str(name), list(known))}")
+        values = dict(values)
+        if isinstance(values.get("budget"), str):
+            values["budget"] = Budget.parse_seconds(values["budget"])
+        for name in ("objectives", "constraints", "trackers"):
+            if isinstance(values.get(name), str):
+                values[name] = [values[name]]
+        for name, value in values.items():
+            if isinstance(value, list):
+                values[name] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
+        for name, kind in (
+            ("trials", int),
+            ("seed", int),
+            ("workers", int),
+            ("side", int),
+            ("budget", float),
+        ):
+            value = values.get(name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise ValueError(f"setting {name}={value!r}: give a number")
+            if value is not None and kind(value) != value:
+                raise ValueError(f"setting {name}={value!r}: give a whole number")
+        return cls(**values)
+
+    @classmethod
+    def read(cls, path: Path) -> "Settings":
+        """Read a YAML file."""
+        try:
+            values = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(
+                f"cannot read the settings {str(path)!r}: {' '.join(str(error).split())}"
+            ) from None
+        if not isinstance(values, dict):
+            raise ValueError(f"{str(path)!r} holds no settings; write lines such as 'budget: 30m'")
+        version = values.get("version", VERSION)
+        if isinstance(version, int) and version > VERSION:
+            raise ValueError(
+                f"{str(path)!r} was written by a newer version ({version}, this one reads up to {VERSION}); "
+                "upgrade this package to open it"
+            )
+        return cls.parse(values)
+
+    def write(self, path: Path) -> None:
+        """Write a YAML file that ``read`` reads, atomically."""
+        plain = json.loads(json.dumps(dataclasses.asdict(self)))
+        _replace(path, yaml.safe_dump(plain, sort_keys=False))
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The paths of a run."""
+
+    path: Path
+
+    @classmethod
+    def existing(cls, path: Path | str) -> "Folder":
+        """Return the run folder at ``path``; a ``ValueError`` if it is none."""
+        folder = cls(Path(path))
+        if not folder.config.is_file():
+            raise ValueError(f"no run in {str(path)!r}; give the folder of a run, for example runs/digits")
+        return folder
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def store(self) -> Path:
+        return self.path / "study.log"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def status_file(self) -> Path:
+        return self.path / "status.json"
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """Rewrite ``status.json`` in one move."""
+        owner = {"pid": os.getpid(), "host": socket.gethostname()}
+        _replace(self.status_file, json.dumps({**status, **owner}, indent=1) + "\n")
+
+    def status(self) -> dict[str, Any]:
+        """Return the status last written; a run whose process is gone without saying so is ``interrupted``."""
+        try:
+            status: dict[str, Any] = json.loads(self.status_file.read_text())
+        except (OSError, ValueError):
+            return {"state": "interrupted"}
+        here = status.pop("host", None) == socket.gethostname()
+        if status["state"] == "running" and here and not _alive(status.get("pid", 0)):
+            status["state"] = "interrupted"
+        status.pop("pid", None)
+        return status
+
+
+def objectives_of(settings: Settings) -> tuple[Objective, ...]:
+    """Return the objectives with the directions of their metrics."""
+    return tuple(Objective(name) for name in settings.objectives)
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,347 @@
+"""The one-call front: ``search`` from images to an exported model, ``resume``, and ``Run``, a handle on both."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.folder import OWN, Folder, Settings, objectives_of
+from nas.history import History, pareto, standing
+from nas.storage import storages
+from nas.trial import Budget, Constraint, Metrics, Problem, Trial
+from search_spaces.space import Configuration, Space
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from nas.executor import Executor
+    from search_spaces.architecture import SearchSpace
+
+Build = Callable[[Configuration], "nn.Module"]
+SLOWEST_MACS = 8  # under a budget of time, designs of so many times the default's work are not searched
+
+
+def search(
+    data: Any,
+    *,
+    budget: str | float | None = None,
+    trials: int | None = None,
+    space: str | Space = "chain",
+    build: Build | None = None,
+    objectives: Sequence[str] = ("accuracy",),
+    constraints: Sequence[str] = (),
+    out: str | Path | None = None,
+    **options: Any,
+) -> "Run":
+    """Search an architecture and its recipe for ``data``; return the run, whose best model is trained and exported.
+
+    ``data`` is what ``estimators.dataset.load`` takes. ``budget`` is active wall time ("30m", all in), ``trials`` a
+    number of designs; one is needed. ``space`` is a registered name, or a ``Space`` of your own with
+    ``build(config) -> nn.Module``. ``options`` are the further fields of ``nas.folder.Settings`` (strategy, scheduler,
+    seed, device, ...). ``out`` is a folder that does not exist yet, by default ``runs/NAME``. Raises ``ValueError`` on
+    anything that does not fit, before anything is written, and ``nas.Failed`` when no model came out.
+    """
+    began = time.monotonic()
+    name = str(data) if isinstance(data, str | os.PathLike) else "(arrays)"
+    settings = Settings.parse(
+        {
+            "data": name,
+            "budget": None if budget is None else Budget.parse_seconds(budget),
+            "trials": trials,
+            "space": OWN if isinstance(space, Space) else space,
+            "objectives": [objectives] if isinstance(objectives, str) else list(objectives),
+            "constraints": [constraints] if isinstance(constraints, str) else list(constraints),
+            **options,
+        }
+    )
+    own = (space, build) if isinstance(space, Space) else None
+    if (own is None) != (build is None) or (own is not None and build is None):
+        raise ValueError(
+            "space and build go together: give a Space of your own and build(config) -> nn.Module"
+        )
+    folder = Folder(_new_folder(name, out))
+    session = _prepare(data, settings, folder, own, began)
+    session.run()
+    return Run(folder.path, own)
+
+
+def resume(
+    path: str | Path,
+    *,
+    budget: str | float | None = None,
+    trials: int | None = None,
+    space: Space | None = None,
+    build: Build | None = None,
+) -> "Run":
+    """Go on with an interrupted run; with ``budget`` or ``trials``, add so much to one (finished or not).
+
+    A search over a ``space`` of your own needs it and ``build`` again.
+    """
+    from nas.session import Session
+
+    folder = Folder.existing(path)
+    settings = Settings.read(folder.config)
+    own = None if space is None or build is None else (space, build)
+    history = _history(folder, write=True)
+    ended = f"test {settings.round}" in history.events
+    if budget is None and trials is None:
+        if ended:
+            raise ValueError(f"run {str(path)!r} is finished; add to it with --budget 30m or --trials 50")
+    else:
+        settings = _extended(settings, history, budget, trials, ended)
+        settings.write(folder.config)
+    Session(folder, settings, _search_space(settings, folder, own)).run()
+    return Run(folder.path, own)
+
+
+def _extended(
+    settings: Settings, history: History, budget: str | float | None, trials: int | None, ended: bool
+) -> Settings:
+    """Return ``settings`` with more to do; what was decided for the round before is decided anew."""
+    seconds, count = settings.budget, settings.trials
+    if budget is not None:
+        seconds = history.seconds + Budget.parse_seconds(budget)
+    if trials is not None:
+        count = sum(trial.replicate == 0 for trial in history.trials.values()) + trials
+    elif ended:
+        count = None
+    decided = any(key.endswith(f" {settings.round}") for key in history.events)
+    return replace(settings, budget=seconds, trials=count, round=settings.round + decided)
+
+
+def _new_folder(name: str, out: str | Path | None) -> Path:
+    if out is not None:
+        path = Path(out)
+        if path.exists():
+            raise ValueError(
+                f"run folder {str(path)!r} exists; go on with it by `nas resume {path}`, or give another --out"
+            )
+        return path
+    stem = Path(name).resolve().stem if Path(name).exists() else name.strip("()")
+    path, number = Path("runs") / stem, 1
+    while path.exists():
+        number += 1
+        path = Path("runs") / f"{stem}-{number}"
+    return path
+
+
+def _prepare(
+    data: Any, settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None, began: float
+) -> Any:
+    """Check everything, measure, and only then make the run folder: whole or not at all."""
+    from estimators import dataset as images
+    from estimators.device import compute_dtype, find_device
+
+    compute_dtype(settings.precision, find_device(settings.device))
+    loaded = images.load(
+        data, seed=settings.seed, root=Path(settings.root) if settings.root else None, side=settings.side
+    )
+    partial = Folder(folder.path.with_name(f".{folder.path.name}.{os.getpid()}"))
+    try:
+        partial.path.mkdir(parents=True)
+    except OSError as error:
+        raise ValueError(
+            f"cannot write to {str(folder.path.parent)!r}: {error.strerror}; choose another --out"
+        ) from None
+    executor = None
+    try:
+        images.save(loaded, partial.data)
+        if "terminal" in settings.trackers:
+            print(images.summary(loaded), flush=True)
+        settings, executor = _planned(settings, partial, own, len(loaded.train), began)
+        settings.write(partial.config)
+        partial.path.rename(folder.path)
+    except BaseException:
+        if executor is not None:
+            executor.close()
+        shutil.rmtree(partial.path, ignore_errors=True)
+        raise
+    from nas.session import Session
+
+    search_space = _search_space(settings, folder, own)
+    return Session(folder, settings, search_space, executor=executor, spent=time.monotonic() - began)
+
+
+def _planned(
+    settings: Settings, partial: Folder, own: tuple[Space, Build | None] | None, images: int, began: float
+) -> tuple[Settings, "Executor"]:
+    """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
+    from nas.calibration import calibrate
+    from nas.executor import executors
+    from nas.plan import counted_ladder, search_seconds, timed_ladder
+    from nas.session import build_estimator
+
+    search_space = _search_space(settings, partial, own)
+    executor = executors.get(settings.executor)()
+    try:
+        if settings.budget is None:
+            ladder = counted_ladder(images)
+        else:
+            estimator = build_estimator(settings, partial)
+            cost = calibrate(estimator, search_space, executor, partial, images, settings.device)
+            left = search_seconds(settings.budget) - (time.monotonic() - began)
+            ladder = timed_ladder(cost, images, left)
+            macs = search_space.measure(search_space.space.default())["macs"]
+            bound = f"macs<={SLOWEST_MACS * macs:g}"
+            settings = replace(
+                settings, cost=(cost.fixed, cost.each), constraints=(*settings.constraints, bound)
+            )
+        problem = _problem(settings, search_space)
+        from nas.strategy import strategies
+
+        strategies.get("random")(problem, seed=settings.seed).ask(0)
+    except BaseException:
+        executor.close()
+        raise
+    rows = tuple((one.epochs, one.data, one.side) for one in ladder)
+    return replace(settings, ladder=rows), executor
+
+
+def _search_space(
+    settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None
+) -> "SearchSpace":
+    from estimators.dataset import open_saved
+    from search_spaces.architecture import Opaque, SearchSpace, spaces
+    from search_spaces.recipe import recipe_space
+
+    dataset = open_saved(folder.data)
+    recipe = recipe_space(dataset.shape, len(dataset.classes), len(dataset.train))
+    if settings.space != OWN:
+        return SearchSpace(spaces.get(settings.space)(dataset.shape, len(dataset.classes)), recipe)
+    if own is None or own[1] is None:
+        raise ValueError(
+            "this run searches a space of your own; resume it in Python: nas.resume(path, space=..., build=...)"
+        )
+    return SearchSpace(Opaque(dataset.shape, len(dataset.classes), own[0], own[1]), recipe)
+
+
+def _problem(settings: Settings, search_space: "SearchSpace | None") -> Problem:
+    bounds = tuple(Constraint.parse(text) for text in settings.constraints)
+    if search_space is None:
+        return Problem(Space(), objectives_of(settings), bounds)
+    return Problem(
+        search_space.space,
+        objectives_of(settings),
+        bounds,
+        key=search_space.key,
+        measure=search_space.measure,
+    )
+
+
+def _history(folder: Folder, *, write: bool = False) -> History:
+    """Read the store; with ``write``, only if no other process is writing it."""
+    history = History()
+    if folder.store.exists():
+        with storages.get("log")(folder.store, write=write) as store:
+            history.read(store.rows)
+    return history
+
+
+class Best:
+    """The model a run ended with: its trial, its metrics in validation, and the trained module."""
+
+    def __init__(self, folder: Folder, trial: Trial, metrics: Metrics) -> None:
+        self.folder, self.trial, self.metrics = folder, trial, metrics
+
+    @property
+    def config(self) -> Configuration:
+        """The configuration: architecture and recipe."""
+        return self.trial.config
+
+    def module(self) -> "nn.Module":
+        """Return the trained ``torch.nn.Module`` in evaluation mode; maps standardised images to logits."""
+        from nas.exporters.pytorch import to_module
+
+        module: nn.Module = to_module(self.folder.best)
+        return module
+
+
+class Run:
+    """A run folder, read anew at each look: it may still be running."""
+
+    def __init__(self, path: str | Path, own: Any = None) -> None:
+        self.folder = Folder.existing(path)
+        self._own = own
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder.path)!r})"
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What was asked for."""
+        return Settings.read(self.folder.config)
+
+    @property
+    def history(self) -> History:
+        """All that the store holds."""
+        return _history(self.folder)
+
+    @property
+    def trials(self) -> list[Trial]:
+        """All trials, final trainings included (their ``replicate`` is not 0)."""
+        history = self.history
+        return [history.trials[number] for number in sorted(history.trials)]
+
+    @property
+    def pareto(self) -> list[Trial]:
+        """The trials of the search that no other one beats in all objectives."""
+        return pareto([t for t in self.trials if t.replicate == 0], _problem(self.settings, None))
+
+    @property
+    def best(self) -> Best:
+        """The exported model; before there is one, the search's best trial. A ``ValueError`` if there is neither."""
+        history = self.history
+        winner = history.events.get(f"winner {self.settings.round}")
+        if winner is not None:
+            trial = history.trials[winner["trial"]]
+            step = next(step for step in trial.steps if step.index == winner["step"])
+            return Best(self.folder, trial, {**trial.free, **step.metrics})
+        order = standing(
+            [t for t in history.trials.values() if t.replicate == 0], _problem(self.settings, None)
+        )
+        if not order:
+            raise ValueError(
+                f"run {str(self.folder.path)!r} has no result yet; go on with it by `nas resume`"
+            )
+        return Best(self.folder, *order[0])
+
+    @property
+    def test(self) -> Mapping[str, float] | None:
+        """The metrics of the exported model on the test images; None before the end."""
+        test: Mapping[str, float] | None = self.history.events.get(f"test {self.settings.round}")
+        return test
+
+    def status(self) -> dict[str, Any]:
+        """Return what ``nas show --json`` prints."""
+        from nas.status import status_of
+
+        written = self.folder.status()
+        history = self.history
+        told = status_of(self.trials, _problem(self.settings, None), history.events, self.settings)
+        return {"state": written["state"], "seconds": round(history.seconds, 1), **told}
+
+    def export(self, to: str | Path, *, trial: int | None = None) -> Path:
+        """Write the model (that of ``trial``, if its weights were kept) into the new folder ``to``; return it."""
+        target = Path(to)
+        if target.exists():
+            raise ValueError(f"{str(target)!r} exists; choose a folder that does not")
+        if trial is not None:
+            from nas.session import export_trial
+
+            space = _search_space(self.settings, self.folder, self._own)
+            return export_trial(self.folder, self.settings, space, self.history, trial, target)
+        if not self.folder.best.is_dir():
+            raise ValueError(
+                f"run {str(self.folder.path)!r} has no exported model yet; go on with it by `nas resume`"
+            )
+        partial = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            shutil.copytree(self.folder.best, partial)
+            partial.rename(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return target

@@ -1,0 +1,370 @@
+"""One process at work on a run folder: search, final trainings, export, test; each part goes on where it was.
+
+What is decided on the way (finals, the winner, the test) is stored as an event before it is acted on, so that a
+resumed run decides nothing twice and uses the test images once per reported model.
+"""
+
+import inspect
+import shutil
+from collections.abc import Mapping
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from estimators.dataset import Dataset, open_saved
+from estimators.estimator import Estimator, Fidelity, Result, estimators
+from estimators.metric import METRICS
+from nas.calibration import Failed, threads
+from nas.executor import Executor, Limits, executors
+from nas.exporter import Trained, exporters
+from nas.folder import Folder, Settings, objectives_of
+from nas.history import History
+from nas.plan import Cost, Finals, closing_seconds, counted_finals, search_seconds, step_limit, timed_finals
+from nas.status import status_of
+from nas.study import Study, folder_of
+from nas.tracker import Tracker, trackers
+from nas.trial import Budget, Constraint, Metrics, Step, Trial
+from search_spaces.architecture import Design, SearchSpace
+from search_spaces.space import Configuration
+
+MEMORY_SHARE = (
+    0.85  # of what is free at the start: beyond it the system would kill, and not always the culprit
+)
+CHECKED = 256  # validation images that an export carries along to be verified with
+
+
+def build_estimator(settings: Settings, folder: Folder) -> Estimator:
+    """Return the estimator of a run, asked for every metric that objectives and constraints name."""
+    named = [*settings.objectives, *(Constraint.parse(text).name for text in settings.constraints)]
+    metrics = [name for name in dict.fromkeys(named) if not METRICS[name].free and name != "seconds"]
+    kind: Any = estimators.get(settings.estimator)
+    estimator: Estimator = kind(folder.data, metrics=metrics, precision=settings.precision)
+    return estimator
+
+
+class Session:
+    """A run folder opened for work. ``executor`` may be warm already; ``spent`` are seconds used before it."""
+
+    def __init__(
+        self,
+        folder: Folder,
+        settings: Settings,
+        search_space: SearchSpace,
+        *,
+        executor: Executor | None = None,
+        spent: float = 0.0,
+    ) -> None:
+        self.folder, self.settings, self.search_space = folder, settings, search_space
+        self.dataset: Dataset = open_saved(folder.data)
+        self.estimator = build_estimator(settings, folder)
+        self.cost = Cost(*settings.cost) if settings.cost is not None else None
+        resumed = folder.store.exists()
+        self.study = Study(
+            search_space.space,
+            objectives=objectives_of(settings),
+            constraints=settings.constraints,
+            strategy=settings.strategy,
+            scheduler=settings.scheduler,
+            ladder=settings.fidelities,
+            seed=settings.seed,
+            storage=folder.store,
+            key=search_space.key,
+            measure=search_space.measure,
+        )
+        self.study.spend(spent)
+        self.study.trackers += self._trackers(resumed)
+        self.executor = executor or executors.get(settings.executor)()
+        self.memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
+
+    def _trackers(self, resumed: bool) -> list[Tracker]:
+        problem, built = self.study.problem, []
+        offers = {"draw": self.draw, "seconds": self.settings.budget, "trials": self.settings.trials}
+        for name in self.settings.trackers:
+            kind = trackers.get(name)
+            taken = inspect.signature(kind).parameters
+            options = {key: value for key, value in offers.items() if key in taken}
+            try:
+                built.append(kind(self.folder.path, problem, resumed=resumed, **options))
+            except Exception as error:
+                self.study.note("tracker failed", f"{name}: {error!r}")
+        return built
+
+    def draw(self, config: Configuration) -> bytes:
+        """Return a picture of the network of ``config`` as PNG."""
+        from nas.picture import picture
+
+        design = self.search_space.decode(config)
+        if design.graph is None:
+            return b""
+        png: bytes = picture(design.graph.simplified(), design.shape)
+        return png
+
+    def run(self) -> Mapping[str, Any]:
+        """Do all that is left to do; return the closing status. Raises ``Failed`` if there is no model to show."""
+        state = "interrupted"
+        try:
+            self.status("running")
+            if self._event("finals") is None:
+                self._search()
+            self._finals()
+            self._conclude()
+            state = "finished"
+        except Failed:
+            state = "failed"
+            raise
+        finally:
+            self.executor.close()
+            status = self.status(state)
+            self.study.end(status)
+            self.study.close()
+        return status
+
+    # the three parts
+
+    def _search(self) -> None:
+        budget = Budget(
+            self.settings.trials,
+            None if self.settings.budget is None else search_seconds(self.settings.budget),
+        )
+        self.study.run(
+            self.estimator,
+            self.search_space.decode,
+            self.executor,
+            budget,
+            folder=self.folder.checkpoints,
+            limits=self._limits,
+            settings=self._context(),
+            between=self._tick,
+        )
+
+    def _finals(self) -> None:
+        """Train the best designs again, from scratch, with fresh seeds and on all of the data."""
+        if self._event("winner") is not None:
+            return
+        stored = self._event("finals")
+        if stored is None:
+            standing = [trial for trial, _ in self.study.standing()]
+            if not standing:
+                raise Failed(self._no_model())
+            plan = self._plan(standing)
+            stored = {"trials": list(plan.trials), "epochs": plan.epochs} if plan else {}
+            self._decide("finals", stored)
+        if stored:
+            plan = Finals(tuple(stored["trials"]), stored["epochs"])
+            for number in plan.trials:
+                self._train_final(number, plan)
+
+    def _plan(self, standing: list[Trial]) -> Finals | None:
+        numbers = [trial.number for trial in standing]
+        if self.cost is None or self.settings.budget is None:
+            return counted_finals(numbers, len(self.dataset.train))
+        left = self.settings.budget - closing_seconds(self.settings.budget) - self.study.seconds
+        return timed_finals(numbers, [self._epoch_seconds(trial) for trial in standing], left)
+
+    def _epoch_seconds(self, trial: Trial) -> float:
+        """Return the seconds of an epoch on all of the data, from what the trial's own steps took."""
+        assert self.cost is not None
+        images = len(self.dataset.train)
+        done = [step for step in trial.steps if step.error is None and step.curve]
+        taken = sum(step.seconds for step in done)
+        default = sum(self.cost.seconds(step.fidelity.data * images, len(step.curve)) for step in done)
+        return self.cost.seconds(images) * taken / default if default else self.cost.seconds(images)
+
+    def _train_final(self, number: int, plan: Finals) -> None:
+        replicate = self.settings.round
+        for epochs in plan.steps():
+            trial = self._replicate(number, replicate)
+            last = trial.last if trial is not None else None
+            if last is not None and (last.error is not None or last.fidelity.epochs >= epochs):
+                continue
+            left = self._left()
+            if left is not None and left < self._planned(number, epochs, last):
+                return
+            asked = self.study.repeat(number, replicate, Fidelity(epochs))
+            result = self._evaluate(asked, left, {"horizon": plan.epochs})
+            self.status("running")
+            if result.stopped or result.error is not None:
+                return
+
+    def _planned(self, number: int, epochs: int, last: Step | None) -> float:
+        """Return the seconds that the next piece of a final training needs; less is not worth beginning."""
+        done = last.fidelity.epochs if last is not None else 0
+        return 0.8 * (epochs - done) * self._epoch_seconds(self.study.history.trials[number])
+
+    def _evaluate(self, trial: Trial, left: float | None, settings: Mapping[str, Any]) -> Result:
+        limits = Limits(seconds=None if left is None else max(left, 1.0), memory=self.memory)
+        task = self.study.task(
+            trial,
+            self.estimator,
+            self.search_space.decode,
+            self.folder.checkpoints,
+            limits,
+            {**self._context(), **settings},
+        )
+        future = self.executor.submit(task)
+        wait([future])
+        result = future.result()
+        self.study.land(trial, result, self.folder.checkpoints)
+        return result
+
+    def _conclude(self) -> None:
+        """Choose by validation, export, verify, and look at the test images, once."""
+        winner = self._event("winner")
+        if winner is None:
+            trial, step = self._winner()
+            winner = {"trial": trial.number, "step": step.index}
+            self._decide("winner", winner)
+        trial = self.study.history.trials[winner["trial"]]
+        step = next(step for step in trial.steps if step.index == winner["step"])
+        if self._event("export") is None:
+            self._export(trial, step)
+            self._decide("export", str(self.folder.best))
+        if self._event("test") is None:
+            self._decide("test", self._test())
+
+    def _winner(self) -> tuple[Trial, Step]:
+        """Return the best of the final trainings and of the search's best, by what they reached in validation."""
+        candidates: list[tuple[Trial, Step, Metrics]] = []
+        searched = self.study.best
+        finals = [t for t in self.study.trials if t.replicate == self.settings.round]
+        for trial in [*([searched] if searched else []), *finals]:
+            for step in trial.steps[-1:]:
+                metrics = {**trial.free, **step.metrics}
+                if step.error is None and step.checkpoint and not self.study.problem.violation(metrics):
+                    candidates.append((trial, step, metrics))
+        if not candidates:
+            raise Failed(self._no_model())
+        ranks = self.study.problem.ranks([metrics for _, _, metrics in candidates])
+        trial, step, _ = candidates[ranks.index(0)]
+        return trial, step
+
+    def _export(self, trial: Trial, step: Step) -> None:
+        fresh = self.folder.path / ".best.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        design = self.search_space.decode(trial.config)
+        export_step(self.folder, self.settings, design, self.dataset, trial, step, fresh)
+        shutil.rmtree(self.folder.best, ignore_errors=True)
+        fresh.rename(self.folder.best)
+
+    def _test(self) -> dict[str, float]:
+        import torch
+
+        from estimators.score import scores
+        from nas.exporters.pytorch import evaluate_exported
+
+        test = self.dataset.test
+        logits = torch.from_numpy(evaluate_exported(self.folder.best, test.x))
+        return scores(logits, torch.from_numpy(test.y))
+
+    # what they share
+
+    def _tick(self) -> None:
+        self.status("running")
+
+    def _limits(self, trial: Trial) -> Limits:
+        if self.cost is None or trial.asked is None:
+            return Limits(memory=self.memory)
+        step = trial.asked
+        images = step.fidelity.data * len(self.dataset.train)
+        return Limits(
+            seconds=step_limit(self.cost, images, step.fidelity.epochs - step.start), memory=self.memory
+        )
+
+    def _context(self) -> dict[str, Any]:
+        return {"threads": threads(), "device": self.settings.device}
+
+    def _left(self) -> float | None:
+        """Return the seconds left for final trainings."""
+        if self.settings.budget is None:
+            return None
+        return self.settings.budget - closing_seconds(self.settings.budget) - self.study.seconds
+
+    def _replicate(self, number: int, replicate: int) -> Trial | None:
+        found = (t for t in self.study.trials if t.parent == number and t.replicate == replicate)
+        return next(found, None)
+
+    def _event(self, name: str) -> Any:
+        return self.study.history.events.get(f"{name} {self.settings.round}")
+
+    def _decide(self, name: str, value: Any) -> None:
+        self.study.note(f"{name} {self.settings.round}", value)
+
+    def _no_model(self) -> str:
+        causes = [trial.last.error for trial in self.study.trials if trial.last and trial.last.error]
+        if not causes:
+            return "the budget ended before one model was trained; give a longer --budget"
+        common = max(set(causes), key=causes.count)
+        return f"no trial succeeded: {len(causes)} failed, most with {common!r}; see `nas show {self.folder.path}`"
+
+    def status(self, state: str) -> dict[str, Any]:
+        """Write ``status.json`` and return what it says."""
+        status = status_of(self.study.trials, self.study.problem, self.study.history.events, self.settings)
+        status = {"state": state, "seconds": round(self.study.seconds, 1), **status}
+        try:
+            self.folder.write_status(status)
+        except OSError as error:
+            if state == "running":
+                raise
+            status["error"] = str(error)
+        return status
+
+
+def export_step(
+    folder: Folder,
+    settings: Settings,
+    design: Design,
+    dataset: Dataset,
+    trial: Trial,
+    step: Step,
+    target: Path,
+) -> None:
+    """Export what ``step`` of ``trial`` trained into the new folder ``target``, and verify it in a clean process."""
+    from estimators.train import standardisation, trained_weights
+
+    assert step.checkpoint is not None
+    checkpoint = folder.checkpoints / folder_of(trial) / step.checkpoint
+    standardise = standardisation(checkpoint)
+    trained = Trained(
+        design=design,
+        weights=trained_weights(checkpoint),
+        classes=dataset.classes,
+        normalize=(tuple(standardise.mean), tuple(standardise.std)),
+        images=dataset.val.x[:CHECKED],
+        labels=dataset.val.y[:CHECKED],
+        metrics={**trial.free, **step.metrics},
+        about={
+            "data": dataset.name,
+            "trial": trial.number,
+            "replicate": trial.replicate,
+            "epochs": step.fidelity.epochs,
+            "share of the data": step.fidelity.data,
+            "seed": settings.seed,
+        },
+    )
+    exporter = exporters.get("pytorch")()
+    exporter.export(trained, target)
+    exporter.verify(target)
+
+
+def export_trial(
+    folder: Folder, settings: Settings, search_space: SearchSpace, history: History, number: int, target: Path
+) -> Path:
+    """Export trial ``number`` as it was last trained; a ``ValueError`` if there is no such trial or no weights."""
+    if number not in history.trials:
+        raise ValueError(f"no trial {number} in this run; it has 0 to {len(history.trials) - 1}")
+    trial = history.trials[number]
+    step = trial.last
+    kept = step is not None and step.checkpoint is not None
+    if not kept or not (folder.checkpoints / folder_of(trial) / str(step and step.checkpoint)).exists():
+        names = [
+            path.name.removeprefix("trial-").lstrip("0") or "0" for path in folder.checkpoints.glob("trial-*")
+        ]
+        raise ValueError(
+            f"the weights of trial {number} were not kept; choose one of {', '.join(sorted(names, key=int))}"
+        )
+    assert step is not None
+    dataset = open_saved(folder.data)
+    export_step(folder, settings, search_space.decode(trial.config), dataset, trial, step, target)
+    return target

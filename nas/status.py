@@ -1,0 +1,41 @@
+"""What a run has come to, as the plain values that ``status.json`` and ``nas show --json`` hold."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nas.folder import Settings
+from nas.history import best_fidelity, pareto, standing
+from nas.trial import Metrics, Problem, Trial
+
+
+def status_of(
+    trials: Sequence[Trial], problem: Problem, events: Mapping[str, Any], settings: Settings
+) -> dict[str, Any]:
+    """Return what ``nas show --json`` prints, but for ``state`` and ``seconds``."""
+    searched = [trial for trial in trials if trial.replicate == 0]
+    order = standing(searched, problem)
+    fidelity = best_fidelity(searched)
+    front = {trial.number for trial in pareto(searched, problem)} if len(problem.objectives) > 1 else set()
+    entries = [_entry(trial, metrics) for trial, metrics in order]
+    return {
+        "budget_seconds": settings.budget,
+        "objectives": list(settings.objectives),
+        "constraints": list(settings.constraints),
+        "trials": {
+            "finished": sum(bool(trial.steps) and not trial.failed for trial in searched),
+            "failed": sum(trial.failed for trial in searched),
+            "running": sum(trial.asked is not None for trial in searched),
+        },
+        "best": entries[0] if entries else None,
+        "best_fidelity": None
+        if fidelity is None
+        else {"epochs": fidelity.epochs, "data": fidelity.data, "side": fidelity.side},
+        "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
+        "winner": events.get(f"winner {settings.round}"),
+        "test": events.get(f"test {settings.round}"),
+        "export": events.get(f"export {settings.round}"),
+    }
+
+
+def _entry(trial: Trial, metrics: Metrics) -> dict[str, Any]:
+    return {"number": trial.number, "config": dict(trial.config), "metrics": dict(metrics)}
