@@ -9,11 +9,33 @@ from collections.abc import Mapping, Sequence
 from types import FrameType
 from typing import Any
 
-SETTINGS = tuple(
-    "budget trials space strategy scheduler estimator executor workers device precision seed root side".split()
+SETTINGS = (
+    "budget",
+    "trials",
+    "space",
+    "strategy",
+    "scheduler",
+    "estimator",
+    "executor",
+    "workers",
+    "device",
+    "precision",
+    "seed",
+    "root",
+    "side",
 )
-KINDS = tuple(
-    "spaces ops strategies schedulers estimators datasets trackers exporters executors storages metrics".split()
+KINDS = (
+    "spaces",
+    "ops",
+    "strategies",
+    "schedulers",
+    "estimators",
+    "datasets",
+    "trackers",
+    "exporters",
+    "executors",
+    "storages",
+    "metrics",
 )
 
 
