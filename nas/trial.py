@@ -187,8 +187,8 @@ class Problem:
         """Return the rank of each of ``metrics``, 0 the best.
 
         One objective is compared by its value, several by the sum of the ranks in each; ties by the validation loss,
-        where there is one, then by order of appearance. What breaks a constraint comes after all that holds them, by how
-        far it breaks them.
+        where there is one, then by order of appearance. What breaks a constraint comes after all that holds them, by
+        how far it breaks them.
         """
         losses = [self.losses(one) for one in metrics]
         sums = [0] * len(losses)
@@ -203,148 +203,6 @@ class Problem:
         ranks = [0] * len(key)
         for place, index in enumerate(sorted(range(len(key)), key=key.__getitem__)):
             ranks[index] = place
-        return ranks
-
-    def violation(self, metrics: Metrics) -> float:
-        """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""
-        if self.name not in metrics:
-            return 0.0
-        excess = metrics[self.name] - self.bound if self.upper else self.bound - metrics[self.name]
-        return max(excess, 0.0) / max(abs(self.bound), 1e-12)
-
-    def __str__(self) -> str:
-        return f"{self.name}{'<=' if self.upper else '>='}{self.bound:g}"
-
-
-@dataclass(frozen=True)
-class Step:
-    """One evaluation of a trial, from fidelity ``start`` (epochs; 0 is fresh) to ``fidelity``. Never changes once done.
-
-    ``index`` counts the steps of the study in the order in which they were asked for.
-    """
-
-    index: int
-    trial: int
-    fidelity: Fidelity
-    start: int = 0
-    metrics: Metrics = field(default_factory=dict)
-    curve: tuple[Metrics, ...] = ()
-    seconds: float = 0.0
-    checkpoint: str | None = None
-    error: str | None = None
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A configuration and a replicate. ``lineage`` is the number of the trial it descends from, itself if none.
-
-    ``known`` counts the results that were told when it was asked for, ``pending`` the trials then in flight.
-    ``free`` holds the metrics that follow from the design alone (params, macs, size). ``steps`` are finished,
-    ``asked`` is the one in flight.
-    """
-
-    number: int
-    config: Configuration
-    replicate: int = 0
-    parent: int | None = None
-    lineage: int = -1
-    key: str = ""
-    known: int = 0
-    pending: tuple[int, ...] = ()
-    free: Metrics = field(default_factory=dict)
-    steps: tuple[Step, ...] = ()
-    asked: Step | None = None
-
-    @property
-    def last(self) -> Step | None:
-        """The newest finished step."""
-        return self.steps[-1] if self.steps else None
-
-    @property
-    def failed(self) -> bool:
-        """Whether the newest step ended in an error."""
-        return self.last is not None and self.last.error is not None
-
-    @property
-    def metrics(self) -> Metrics:
-        """Free metrics and those of the newest step that succeeded."""
-        done = [step.metrics for step in self.steps if step.error is None]
-        return {**self.free, **(done[-1] if done else {})}
-
-    @property
-    def seconds(self) -> float:
-        """Seconds spent on all steps."""
-        return sum(step.seconds for step in self.steps)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """An end: starts, active wall seconds, or whichever comes first. None is no limit."""
-
-    trials: int | None = None
-    seconds: float | None = None
-
-    @staticmethod
-    def parse_seconds(text: str | float) -> float:
-        """Read ``90``, ``"90s"``, ``"30m"``, ``"1.5h"`` or ``"1h30m"`` as seconds; else a ``ValueError``."""
-        units = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-        if isinstance(text, str) and re.fullmatch(r"(\d+(\.\d+)?[dhms])+", text):
-            seconds = sum(
-                float(number) * units[unit] for number, _, unit in re.findall(r"(\d+(\.\d+)?)([dhms])", text)
-            )
-        else:
-            try:
-                seconds = float(text)
-            except ValueError:
-                seconds = -1.0
-        if not 0 < seconds < float("inf"):
-            raise ValueError(f"budget {text!r}: write a positive time such as 90s, 30m, 1.5h or 1h30m")
-        return seconds
-
-
-def _identity(config: Configuration) -> str:
-    return config.id
-
-
-def _nothing(config: Configuration) -> Metrics:
-    return {}
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What a strategy searches: a space, what counts as good, and which designs are one and the same.
-
-    ``key(config)`` is equal for configurations that decode to equal designs. ``measure(config)`` returns the free
-    metrics; a ``ValueError`` from either means that the configuration decodes to nothing and is not proposed.
-    """
-
-    space: Space
-    objectives: tuple[Objective, ...] = (Objective("loss"),)
-    constraints: tuple[Constraint, ...] = ()
-    key: Callable[[Configuration], str] = field(default=_identity)
-    measure: Callable[[Configuration], Metrics] = field(default=_nothing)
-
-    def losses(self, metrics: Metrics) -> tuple[float, ...]:
-        """Return the objectives of ``metrics`` turned so that less is better."""
-        return tuple(objective.loss(metrics[objective.name]) for objective in self.objectives)
-
-    def ranks(self, metrics: Sequence[Metrics]) -> list[int]:
-        """Return the rank of each of ``metrics``, 0 the best and ties in order of appearance.
-
-        One objective is compared by its loss, several by the sum of the ranks in each. What breaks a constraint comes
-        after all that holds them, by how far it breaks them.
-        """
-        losses = [self.losses(one) for one in metrics]
-        sums = [0] * len(losses)
-        for column in zip(*losses, strict=True):
-            for rank, place in enumerate(
-                sorted(range(len(column)), key=lambda place: (column[place], place))
-            ):
-                sums[place] += rank
-        key = [(self.violation(one), sums[place], place) for place, one in enumerate(metrics)]
-        ranks = [0] * len(key)
-        for rank, place in enumerate(sorted(range(len(key)), key=key.__getitem__)):
-            ranks[place] = rank
         return ranks
 
     def violation(self, metrics: Metrics) -> float:
