@@ -82,10 +82,10 @@ class Session:
         problem, built = self.study.problem, []
         offers = {"draw": self.draw, "seconds": self.settings.budget, "trials": self.settings.trials}
         for name in self.settings.trackers:
-            kind = trackers.get(name)
-            taken = inspect.signature(kind).parameters
-            options = {key: value for key, value in offers.items() if key in taken}
             try:
+                kind = trackers.get(name)
+                taken = inspect.signature(kind).parameters
+                options = {key: value for key, value in offers.items() if key in taken}
                 built.append(kind(self.folder.path, problem, resumed=resumed, **options))
             except Exception as error:
                 self.study.note("tracker failed", f"{name}: {error!r}")

@@ -46,14 +46,15 @@ class Registry(Generic[T]):
         return add
 
     def names(self) -> list[str]:
-        """Return every known name in order, without importing a plug-in."""
-        return sorted({*self._files(), *self._entry_points(), *self._entries})
+        """Return every known name in order, without importing a plug-in: a file is one if it registers its own name."""
+        plugins = {name for name, path in self._files().items() if f'register("{name}")' in path.read_text()}
+        return sorted({*plugins, *self._entry_points(), *self._entries})
 
     def get(self, name: str) -> T:
         """Return the plug-in called ``name``; an unknown name is a ``ValueError`` with the nearest guess."""
         if name not in self._entries:
-            if module := self._files().get(name):
-                importlib.import_module(module)
+            if path := self._files().get(name):
+                importlib.import_module(f"{self.package}.{path.stem}")
             elif point := self._entry_points().get(name):
                 self.register(name)(cast(T, point.load()))
             else:
@@ -64,11 +65,11 @@ class Registry(Generic[T]):
             )
         return self._entries[name]
 
-    def _files(self) -> dict[str, str]:
+    def _files(self) -> dict[str, Path]:
         spec = importlib.util.find_spec(self.package)
         folders = list(spec.submodule_search_locations or []) if spec else []
-        stems = (path.stem for folder in folders for path in Path(folder).glob("[!_]*.py"))
-        return {stem.replace("_", "-"): f"{self.package}.{stem}" for stem in stems}
+        paths = (path for folder in folders for path in Path(folder).glob("[!_]*.py"))
+        return {path.stem.replace("_", "-"): path for path in paths}
 
     def _entry_points(self) -> dict[str, Any]:
         return {point.name: point for point in importlib.metadata.entry_points(group=self.package)}

@@ -97,7 +97,7 @@ def _write(trained: Trained, folder: Path) -> None:
     z = (images.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
     with torch.inference_mode():
         logits = network(z)
-    facts = {"classes": trained.classes, "mean": mean, "std": std, "shape": design.shape}
+    facts: dict[str, Any] = {"classes": trained.classes, "mean": mean, "std": std, "shape": design.shape}
     if design.graph is not None:
         from search_spaces.source import source
 
