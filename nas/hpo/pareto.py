@@ -1,0 +1,49 @@
+"""Pareto dominance. Less is better in every column.
+
+Notation
+    losses  (n, m) float: n points, m objectives
+"""
+
+import numpy as np
+
+
+def nondominated(losses: np.ndarray) -> np.ndarray:
+    """Return (n,) bool: points that no other one is at least as good as in all objectives and better in one.
+
+    Equal points dominate each other not: all of them stay. A NaN is a ``ValueError``.
+    """
+    losses = np.asarray(losses, float)
+    if losses.ndim != 2 or np.isnan(losses).any():
+        raise ValueError(
+            f"losses of shape {losses.shape} must be (n, m) without NaN; leave failed points out"
+        )
+    unique, back = np.unique(losses, axis=0, return_inverse=True)
+    front: list[int] = []
+    for place, point in enumerate(unique):  # in lexicographic order nothing later dominates anything earlier
+        if not front or not (unique[front] <= point).all(axis=1).any():
+            front.append(place)
+    return np.isin(back.reshape(-1), front)
+
+
+def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
+    """Return the volume that ``losses`` dominate below ``reference`` (m,).
+
+    By slicing along the last objective (While et al. 2006, section 2); exact, meant for up to four objectives.
+    """
+    losses = np.asarray(losses, float)
+    losses = losses[(losses < reference).all(axis=1)]
+    if not len(losses):
+        return 0.0
+    losses = np.unique(losses[nondominated(losses)], axis=0)
+    if losses.shape[1] == 1:
+        return float(reference[0] - losses.min())
+    if losses.shape[1] == 2:  # sorted by the first column, the second falls
+        widths = np.append(losses[1:, 0], reference[0]) - losses[:, 0]
+        return float((widths * (reference[1] - losses[:, 1])).sum())
+    order = losses[losses[:, -1].argsort(kind="stable")]
+    depths = np.append(order[1:, -1], reference[-1]) - order[:, -1]
+    return sum(
+        float(depth) * hypervolume(order[: place + 1, :-1], reference[:-1])
+        for place, depth in enumerate(depths)
+        if depth > 0
+    )
