@@ -44,7 +44,7 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
         task.context.scratch.mkdir(parents=True, exist_ok=True)
         result = task.estimator.evaluate(task.design, task.fidelity, context)
     except MemoryError as error:
-        result = Result(error=f"memory: {error or 'out of memory'}")
+        result = Result(error=f"memory: {str(error) or 'out of memory'}")
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         cause = " ".join(str(error).split())[:300]

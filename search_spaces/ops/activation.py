@@ -29,9 +29,9 @@ def activation_layers(name: str) -> tuple[Layer, ...]:
 @ops.register("activation")
 @dataclass(frozen=True)
 class Activation(Op):
-    """A nonlinearity by ``name``."""
+    """A nonlinearity of one ``kind``."""
 
-    name: str = "relu"
+    kind: str = "relu"
 
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
-        return activation_layers(self.name)
+        return activation_layers(self.kind)

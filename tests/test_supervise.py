@@ -1,0 +1,119 @@
+"""Evaluations under limits: every kind of end is a result with a cause."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from estimators.estimator import Context, Estimator, Fidelity, Result
+from nas.executor import Limits, Task
+from nas.executors.serial import Serial
+from nas.supervise import PROGRESS
+
+
+@dataclass(frozen=True)
+class Acting(Estimator):
+    """Does what its design says."""
+
+    def evaluate(self, design, fidelity, context):
+        if design == "raise":
+            raise KeyError("deep\ntrouble")
+        if design == "memory error":
+            raise MemoryError
+        if design == "die":
+            os._exit(7)
+        if design == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if design == "hang":
+            time.sleep(60)
+        if design == "grow":
+            _ = [bytearray(b"1" * 10_000_000) for _ in range(60) if not time.sleep(0.02)]
+            time.sleep(60)
+        if design == "wait":
+            while not context.stopping():
+                time.sleep(0.01)
+            return Result(metrics={"loss": 1.0}, seconds=0.001, stopped=True)
+        context.report(1, {"loss": 0.5})
+        return Result(metrics={"loss": 0.5, "pid": float(os.getpid())})
+
+
+@pytest.fixture(scope="module")
+def serial():
+    executor = Serial()
+    yield executor
+    executor.close()
+
+
+def task(design, tmp_path, **limits):
+    return Task(Acting(), design, Fidelity(), Context(seed=0, scratch=tmp_path / "scratch"), Limits(**limits))
+
+
+def test_a_result_passes_through_and_the_child_stays_warm(serial, tmp_path):
+    first, second = (serial.submit(task("fine", tmp_path)).result() for _ in range(2))
+    assert first.metrics["loss"] == 0.5 and first.error is None and first.seconds > 0
+    assert first.metrics["pid"] == second.metrics["pid"] != os.getpid()
+    assert (tmp_path / "scratch" / PROGRESS).read_text().count('{"step": 1, "loss": 0.5}') == 2
+
+
+@pytest.mark.parametrize(
+    ("design", "limits", "cause"),
+    [
+        ("raise", {}, "exception: KeyError: 'deep\\ntrouble' (test_supervise.py:"),
+        ("memory error", {}, "memory: out of memory"),
+        ("die", {}, "killed: the worker process ended with exit code 7"),
+        ("kill", {}, "killed: the worker process ended with SIGKILL"),
+        ("hang", {"seconds": 0.3, "grace": 0.2}, "timeout: over 0.3 s"),
+        ("grow", {"memory": 300_000_000}, "memory: "),
+    ],
+)
+def test_every_end_is_a_result_and_the_next_evaluation_works(serial, tmp_path, design, limits, cause):
+    result = serial.submit(task(design, tmp_path, **limits)).result(timeout=30)
+    assert result.error.startswith(cause) and not result.metrics and "\n" not in result.error
+    assert serial.submit(task("fine", tmp_path)).result().metrics["loss"] == 0.5
+
+
+def test_stop_asks_to_save_and_return(serial, tmp_path):
+    future = serial.submit(task("wait", tmp_path))
+    time.sleep(0.3)
+    serial.stop()
+    result = future.result(timeout=10)
+    assert result.stopped and result.error is None
+
+
+def test_what_cannot_be_sent_is_said(serial, tmp_path):
+    broken = Task(Acting(), lambda: 0, Fidelity(), Context(seed=0, scratch=tmp_path))
+    with pytest.raises(ValueError, match="define its function at the top of a module"):
+        serial.submit(broken).result()
+    with pytest.raises(ValueError, match="isolate=True"):
+        Serial(isolate=False).submit(task("fine", tmp_path, seconds=1.0))
+    with pytest.raises(ValueError, match="must be positive"):
+        Limits(seconds=0)
+
+
+def test_a_killed_engine_leaves_no_orphan(tmp_path):
+    code = textwrap.dedent(
+        f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from test_supervise import Acting, Serial, Task, Fidelity, Context
+        executor = Serial()
+        context = Context(seed=0, scratch=Path({str(tmp_path)!r}))
+        print(int(executor.submit(Task(Acting(), "fine", Fidelity(), context)).result().metrics["pid"]), flush=True)
+        executor.submit(Task(Acting(), "hang", Fidelity(), context)).result()
+        """
+    )
+    engine = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(engine.stdout.readline()))
+    engine.kill()
+    engine.wait()
+    engine.stdout.close()
+    child.wait(timeout=10)
+    assert not child.is_running()
