@@ -327,6 +327,9 @@ class Space:
                         f"Space: a constraint names {path!r}, which is not a parameter of this space"
                     )
 
+    def __repr__(self) -> str:
+        return f"Space({', '.join(f'{name}={part!r}' for name, part in self.parts.items())})"
+
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
         """Every parameter with its path and conditions, parents before what they open."""

@@ -144,3 +144,11 @@ def test_tournament_takes_the_best_of_those_drawn():
     assert tournament(ranks, 4, rng) == 3
     wins = np.bincount([tournament(ranks, 2, rng) for _ in range(3000)], minlength=4) / 3000
     np.testing.assert_allclose(wins, [0, 2 / 6, 1 / 6, 3 / 6], atol=0.03)
+
+
+def test_fingerprints_are_those_of_the_description():
+    def space(high=3):
+        return Space(a=Choice({"x": None, "y": Space(k=Int(1, high))}), f=Float(0, 1))
+
+    assert space().fingerprint == space().fingerprint != space(4).fingerprint
+    assert "0x" not in repr(space())

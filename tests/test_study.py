@@ -1,0 +1,213 @@
+"""The study: ask, tell, what is refused, and resume after kills at any moment."""
+
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+import nas
+from estimators.estimator import Fidelity
+from nas.executor import Limits
+from nas.study import Finished, Study
+from nas.tracker import Tracker
+from search_spaces.space import Choice, Float, Int, Space
+
+SPACE = Space(x=Float(0, 1), k=Int(1, 3))
+
+
+def loss(config):
+    return (config["x"] - 0.3) ** 2 + config["k"]
+
+
+def test_the_public_names_of_the_front():
+    study = nas.Study(
+        nas.Space(lr=nas.Float(1e-5, 1e-1, log=True), layers=nas.Int(1, 4)), strategy="auto", seed=0
+    )
+    trial = study.ask()
+    assert trial.config == study.problem.space.default()  # trial 0 is the baseline
+    study.tell(trial, 0.07)
+    assert study.best.number == 0 and study.best.metrics == {"loss": 0.07}
+
+
+def test_tell_takes_a_number_a_map_or_an_error():
+    study = Study(SPACE, objectives=["accuracy", "latency"], strategy="random")
+    a, b, c, d = (study.ask() for _ in range(4))
+    study.tell(a, {"accuracy": np.float32(0.5), "latency": 3, "note": 1.0})
+    study.tell(b.number, {"accuracy": float("inf"), "latency": 1.0})
+    study.tell(c, error="exception: mine")
+    assert study.trials[0].metrics == {"accuracy": 0.5, "latency": 3.0, "note": 1.0}
+    assert (
+        study.trials[1].last.error == "nan: accuracy is inf"
+        and study.trials[2].last.error == "exception: mine"
+    )
+    assert [t.number for t in study.pareto] == [0] and study.best.number == 0
+    for values, message in (
+        ({"accuracy": 0.5}, "lack the objective 'latency'"),
+        ({"accuracy": "high", "latency": 1.0}, "metric 'accuracy' is 'high'; tell a number"),
+        ({"accuracy": True, "latency": 1.0}, "tell a number"),
+        (None, "neither values nor an error"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            study.tell(d, values)
+    assert not study.trials[3].steps
+    study.tell(d, {"accuracy": 0.6, "latency": 5.0})
+    with pytest.raises(ValueError, match="was told already"):
+        study.tell(d, {"accuracy": 0.6, "latency": 5.0})
+    with pytest.raises(ValueError, match="no trial 77"):
+        study.tell(77, 1.0)
+
+
+def test_a_failed_trial_is_a_result():
+    def function(config):
+        if config["k"] == 2:
+            raise RuntimeError("no")
+        return loss(config)
+
+    study = Study(SPACE, strategy="random", seed=1)
+    study.optimize(function, trials=20)
+    assert len(study.trials) == 20 and any(t.failed for t in study.trials)
+    assert all("RuntimeError: no" in t.last.error for t in study.trials if t.failed)
+    assert not study.best.failed
+
+
+def test_ends():
+    study = Study(SPACE, strategy="random")
+    with pytest.raises(ValueError, match="has no end"):
+        study.optimize(loss)
+    study.optimize(lambda config: time.sleep(0.02) or loss(config), budget=0.3)
+    assert 2 <= len(study.trials) <= 16
+    finite = Study(Space(a=Choice("ab")))
+    finite.optimize(lambda config: 1.0)
+    with pytest.raises(Finished, match="no design that was not started: 2 were"):
+        finite.ask()
+
+
+def slow(config):
+    if config["k"] == 2:
+        time.sleep(30)
+    return loss(config)
+
+
+def test_limits_hold_in_a_child_process():
+    study = Study(SPACE, strategy="random", seed=0)
+    study.optimize(slow, trials=5, limits=Limits(seconds=0.5, grace=0.1))
+    late = [t for t in study.trials if t.config["k"] == 2]
+    assert late and all(t.last.error == "timeout: over 0.5 s" for t in late)
+    assert all(not t.failed for t in study.trials if t.config["k"] != 2)
+
+
+def test_a_store_refuses_another_study(tmp_path):
+    path = tmp_path / "study.log"
+    with Study(SPACE, storage=path, seed=1) as study:
+        study.optimize(loss, trials=3)
+    with pytest.raises(ValueError, match="its seed is 1, not 2; open it with the same settings"):
+        Study(SPACE, storage=path, seed=2)
+    with Study(SPACE, storage=path, seed=1) as study:
+        assert len(study.trials) == 3
+        with pytest.raises(ValueError, match="is being written by process"):
+            Study(SPACE, storage=path, seed=1)
+
+
+class Broken(Tracker):
+    def started(self, trial):
+        raise OSError("the wall is gone")
+
+    def logged(self, trial, step, best): ...
+
+    def ended(self, trials, best, summary): ...
+
+
+def test_a_broken_tracker_fails_nothing(tmp_path):
+    study = Study(SPACE, strategy="random")
+    study.trackers.append(Broken(tmp_path, study.problem))
+    study.optimize(loss, trials=3)
+    assert len(study.trials) == 3 and "the wall is gone" in study.history.events["tracker failed"]
+
+
+def test_repeats_are_kept_apart():
+    study = Study(SPACE, strategy="random", ladder=(Fidelity(2),))
+    study.optimize(loss, trials=3)
+    repeat = study.repeat(1, 1, Fidelity(5))
+    assert repeat.config == study.trials[1].config and repeat.lineage == 1 and repeat.replicate == 1
+    study.tell(repeat, -9.0)
+    assert study.best.replicate == 0 and len(study.searched) == 3
+    assert study.repeat(1, 1, Fidelity(8)).number == repeat.number
+
+
+def test_to_dataframe_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"nas-engine\[pandas\]"):
+        Study(SPACE).to_dataframe()
+
+
+SEARCH = textwrap.dedent(
+    """
+    import math, sys, time
+    from nas.study import Study
+    from estimators.estimator import Fidelity
+    from search_spaces.space import Choice, Float, Int, Space
+
+    def curve(config, context):
+        for epoch in range(context.start, context.epochs):
+            time.sleep(0.0005)
+            context.report(epoch + 1, {"loss": (config["x"] - 0.3) ** 2 + config["k"] + 1 / (epoch + 1)})
+            if context.stopping():
+                return
+
+    space = Space(x=Float(0, 1), k=Int(1, 3), c=Choice({"a": None, "b": Space(z=Float(0, 1))}))
+    path = sys.argv[1] if len(sys.argv) > 1 else None
+    study = Study(space, strategy="evolution", scheduler="halving", seed=5, storage=path,
+                  ladder=(Fidelity(1), Fidelity(3), Fidelity(9)))
+    study.optimize(curve, trials=60 - len(study.searched))
+    for trial in study.trials:
+        print(trial.number, trial.config.id, [(s.fidelity.epochs, s.metrics["loss"]) for s in trial.steps])
+    """
+)
+
+
+def run_with_kills(path, kills, rng, longest):
+    """Kill the search at random moments; return how often it was, and what it printed in the end."""
+    killed = 0
+    acknowledged: list = []
+    while killed < kills:
+        process = subprocess.Popen([sys.executable, "-c", SEARCH, str(path)], stdout=subprocess.DEVNULL)
+        try:
+            process.wait(timeout=rng.uniform(0.05, longest))
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            killed += 1
+        if path.exists() and path.stat().st_size:
+            from nas.storages.log import Log
+
+            with Log(path, write=False) as log:
+                rows = [row for row in log.rows if row["kind"] == "result"]
+            assert rows[: len(acknowledged)] == acknowledged
+            acknowledged = rows
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCH, str(path)], capture_output=True, text=True, check=True
+    )
+    return killed, done.stdout
+
+
+def test_killed_searches_equal_the_uninterrupted_one(tmp_path):
+    whole = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True, check=True).stdout
+    assert len(whole.splitlines()) == 60
+    killed, resumed = run_with_kills(tmp_path / "study.log", 8, random.Random(0), 0.35)
+    assert killed >= 3 and resumed == whole
+
+
+@pytest.mark.slow
+def test_two_hundred_kills(tmp_path):
+    rng, killed, round_ = random.Random(1), 0, 0
+    whole = subprocess.run([sys.executable, "-c", SEARCH], capture_output=True, text=True, check=True).stdout
+    while killed < 200:
+        count, resumed = run_with_kills(tmp_path / f"{round_}.log", 200 - killed, rng, 0.35)
+        assert resumed == whole
+        killed, round_ = killed + count, round_ + 1
