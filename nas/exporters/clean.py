@@ -52,7 +52,7 @@ def logits_of(jobs: Sequence[tuple[Path, np.ndarray]], *, batch_size: int = 256)
                     "batch": batch_size,
                 }
             )
-        command = [sys.executable, "-I", "-c", _SCRIPT, json.dumps(described), str(os.cpu_count() or 1)]
+        command = [sys.executable, "-I", "-B", "-c", _SCRIPT, json.dumps(described), str(os.cpu_count() or 1)]
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]

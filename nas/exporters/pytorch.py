@@ -7,13 +7,13 @@
 A design built by a user's own function has no graph to print: it is traced by ``torch.export`` into ``model.pt2``.
 """
 
-import importlib.util
 import itertools
 import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,10 +75,11 @@ def to_module(folder: Path) -> "nn.Module":
     path = Path(folder) / "model.py"
     if not path.is_file():
         raise ValueError(f"no exported model in {str(folder)!r}; give a folder that `nas export` wrote")
-    spec = importlib.util.spec_from_file_location(f"nas_exported_{next(_serial)}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = ModuleType(f"nas_exported_{next(_serial)}")
+    module.__file__ = str(path)
+    exec(
+        compile(path.read_text(), str(path), "exec"), module.__dict__
+    )  # as an import would, but without a cache file
     network: nn.Module = module.load()
     return network
 

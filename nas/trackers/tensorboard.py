@@ -63,10 +63,12 @@ class TensorBoard(Tracker):
     def logged(self, trial: Trial, step: Step, best: Trial | None) -> None:
         run, end = self.root / _run(trial), step.fidelity.epochs
         first = end - len(step.curve) + 1
+        before = max((one.fidelity.epochs for one in trial.steps[:-1]), default=0)
         events = [
-            _scalar_event(name, value, first + place)
-            for place, metrics in enumerate(step.curve)
+            _scalar_event(name, value, epoch)
+            for epoch, metrics in enumerate(step.curve, first)
             for name, value in metrics.items()
+            if epoch > before  # a trial without a checkpoint trains its first epochs again
         ]
         told = set(step.curve[-1]) if step.curve else set()
         rest = {**step.metrics, "seconds": trial.seconds}
