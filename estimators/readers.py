@@ -130,7 +130,7 @@ def read_npz(path: Path) -> Parts:
     if not path.is_file():
         raise ValueError(f"no file {str(path)!r}; give an .npz with arrays x and y")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(

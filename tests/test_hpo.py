@@ -1,0 +1,125 @@
+"""The maths against dense references, formulas and brute force."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern
+
+from nas.hpo import acquisition
+from nas.hpo.gp import GaussianProcess, fit, negative_log_posterior, squash
+from nas.hpo.pareto import hypervolume, nondominated
+
+
+def observations(n=40, dimensions=5, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.random((n, dimensions))
+    y = np.sin(4 * x[:, 0]) + x[:, 1] ** 2 + 0.05 * rng.standard_normal(n)
+    return x, (y - y.mean()) / y.std()
+
+
+def test_predictions_equal_a_reference():
+    x, y = observations()
+    lengthscales = np.array([0.5, 0.9, 2.0, 3.0, 1.0])
+    ours = GaussianProcess(x, y, lengthscales, signal=1.3, noise=0.02)
+    kernel = ConstantKernel(1.3) * Matern(lengthscales, nu=2.5)
+    reference = GaussianProcessRegressor(kernel, alpha=0.02, optimizer=None).fit(x, y)
+    points = np.random.default_rng(1).random((50, 5))
+    mean, deviation = ours.predict(points)
+    expected, spread = reference.predict(points, return_std=True)
+    np.testing.assert_allclose(mean, expected, atol=1e-6)
+    np.testing.assert_allclose(deviation, spread, atol=1e-6)
+
+
+def test_gradients_equal_finite_differences():
+    x, y = observations(25)
+    theta = np.array([-0.3, 0.2, 0.5, 1.0, -0.1, 0.1, -3.0])
+    _, gradient = negative_log_posterior(theta, x, y)
+    for place in range(len(theta)):
+        step = np.zeros_like(theta)
+        step[place] = 1e-5
+        above, below = (negative_log_posterior(theta + sign * step, x, y)[0] for sign in (1, -1))
+        assert gradient[place] == pytest.approx((above - below) / 2e-5, rel=1e-4, abs=1e-5)
+
+
+def test_relevant_dimensions_get_the_short_lengthscales():
+    x, y = observations(80)
+    model = fit(x, y)
+    assert set(np.argsort(model.lengthscales)[:2]) == {0, 1}
+    held, target = observations(200, seed=3)
+    mean, _ = model.predict(held)
+    assert np.corrcoef(mean, target)[0, 1] > 0.97
+
+
+def test_duplicates_constants_and_a_hundred_dimensions():
+    rng = np.random.default_rng(0)
+    x = np.repeat(rng.random((5, 3)), 4, axis=0)
+    for y in (np.zeros(20), rng.standard_normal(20)):
+        mean, deviation = fit(x, y).predict(x)
+        assert np.isfinite(mean).all() and (deviation > 0).all()
+    wide = rng.random((30, 110))
+    assert np.isfinite(fit(wide, wide[:, 0] - 0.5).predict(wide)[0]).all()
+
+
+def test_believing_lowers_the_deviation_and_keeps_the_mean():
+    x, y = observations()
+    model = fit(x, y)
+    point = np.full((1, 5), 0.93)
+    mean, deviation = model.predict(point)
+    after, less = model.believing(point).predict(point)
+    assert after == pytest.approx(mean, abs=1e-2) and less < deviation
+
+
+def test_squash_keeps_order_and_tames_outliers():
+    y = np.array([0.0, 0.1, 0.2, 0.3, 1e9])
+    z = squash(y)
+    assert (np.diff(z) > 0).all() and abs(z.mean()) < 1e-9 and z.max() < 3
+    assert (squash(np.ones(5)) == 0).all()
+
+
+def test_acquisition_functions_equal_their_formulas():
+    rng = np.random.default_rng(0)
+    mean, deviation, best = rng.standard_normal(200), rng.uniform(0.05, 2, 200), -0.3
+    z = (best - 0.1 - mean) / deviation
+    ei = (best - 0.1 - mean) * norm.cdf(z) + deviation * norm.pdf(z)
+    np.testing.assert_allclose(acquisition.expected_improvement(mean, deviation, best, xi=0.1), ei, atol=1e-9)
+    np.testing.assert_allclose(
+        acquisition.probability_of_improvement(mean, deviation, best, xi=0.1), norm.cdf(z), atol=1e-9
+    )
+    np.testing.assert_allclose(
+        acquisition.lower_confidence_bound(mean, deviation, kappa=1.5), 1.5 * deviation - mean, atol=1e-9
+    )
+
+
+def test_the_logarithms_are_finite_where_the_values_underflow():
+    z = np.array([-1e5, -1e3, -201.0, -199.0, -40.0, -10.0, -1.0001, -0.9999, 0.0, 5.0])
+    value = acquisition.log_expected_improvement(-z, np.ones_like(z), 0.0)
+    assert np.isfinite(value).all() and (np.diff(value) > 0).all()
+    plain = acquisition.expected_improvement(-z[5:], np.ones(5), 0.0)
+    np.testing.assert_allclose(np.exp(value[5:]), plain, rtol=1e-6)
+    # asymptotics: log EI -> -z^2/2 - log(sqrt(2 pi)) - 2 log|z|
+    np.testing.assert_allclose(value[1], -0.5e6 - 0.5 * np.log(2 * np.pi) - 2 * np.log(1e3), rtol=1e-10)
+    assert np.isfinite(acquisition.log_probability_of_improvement(-z, np.ones_like(z), 0.0)).all()
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+def test_fronts_equal_brute_force(objectives):
+    rng = np.random.default_rng(objectives)
+    losses = rng.integers(0, 6, (120, objectives)).astype(float)  # with ties and duplicates
+    expected = [not any((other <= one).all() and (other < one).any() for other in losses) for one in losses]
+    np.testing.assert_array_equal(nondominated(losses), expected)
+
+
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+def test_hypervolume_equals_counting(objectives):
+    rng = np.random.default_rng(objectives)
+    losses = rng.integers(0, 5, (12, objectives)).astype(float)
+    cells = np.stack(np.meshgrid(*[np.arange(5) + 0.5] * objectives), -1).reshape(-1, objectives)
+    counted = sum(any((point <= cell).all() for point in losses) for cell in cells)
+    assert hypervolume(losses, np.full(objectives, 5.0)) == pytest.approx(counted)
+    assert hypervolume(losses, np.zeros(objectives)) == 0
+
+
+def test_nan_is_refused():
+    with pytest.raises(ValueError, match="leave failed points out"):
+        nondominated(np.array([[0.0, np.nan]]))
