@@ -59,7 +59,7 @@ def _import_sets() -> Any:
                 raise
             for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
                 del sys.modules[name]
-            _declared.append(torch.library.Library("torchvision", "FRAGMENT"))
+            _declared.append(torch.library.Library("torchvision", "FRAGMENT"))  # type: ignore[no-untyped-call]
             _declared[-1].define(f"{missing[1]}(Tensor x) -> Tensor")
     raise RuntimeError("torchvision does not import; install the build that belongs to this torch")
 

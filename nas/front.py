@@ -193,7 +193,7 @@ def _planned(
         problem = _problem(settings, search_space)
         from nas.strategy import strategies
 
-        strategies.get("random")(problem, seed=settings.seed).ask(0)
+        strategies.get(settings.strategy)(problem, seed=settings.seed).ask(0)
     except BaseException:
         executor.close()
         raise

@@ -7,7 +7,6 @@ A registry lists the files of one folder and the entry points of one group *with
 import difflib
 import importlib
 import importlib.metadata
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
@@ -66,8 +65,7 @@ class Registry(Generic[T]):
         return self._entries[name]
 
     def _files(self) -> dict[str, Path]:
-        spec = importlib.util.find_spec(self.package)
-        folders = list(spec.submodule_search_locations or []) if spec else []
+        folders = importlib.import_module(self.package).__path__
         paths = (path for folder in folders for path in Path(folder).glob("[!_]*.py"))
         return {path.stem.replace("_", "-"): path for path in paths}
 

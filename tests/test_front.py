@@ -1,0 +1,257 @@
+"""The main job on small data: whole runs, resumes, kills, and one clear line for each bad input."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import nas
+from estimators.dataset import load
+from nas.cli import main
+from nas.plan import Cost, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
+from search_spaces.space import Int
+
+COMMAND = [sys.executable, "-m", "nas.cli"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A twentieth of the digits, in two classes, as an .npz: an epoch takes milliseconds."""
+    digits = load("digits")
+    keep = digits.train.y < 2
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(path, x=digits.train.x[keep][:120], y=digits.train.y[keep][:120])
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(small, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return nas.search(small, trials=10, strategy="evolution", out=out, trackers=["tensorboard"], seed=1)
+
+
+def called(*arguments, **options):
+    return subprocess.run([*COMMAND, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def test_a_whole_run(run):
+    status = run.status()
+    assert status["state"] == "finished" and status["trials"] == {"finished": 10, "failed": 0, "running": 0}
+    assert run.test["accuracy"] > 0.9 and status["test"] == run.test
+    names = {path.name for path in run.folder.path.iterdir()}
+    assert names >= {"config.yaml", "study.log", "status.json", "data", "checkpoints", "tensorboard", "best"}
+    finals = [trial for trial in run.trials if trial.replicate]
+    assert len(finals) == 2 and all(trial.last.fidelity.epochs == 50 for trial in finals)
+    module = run.best.module()
+    assert isinstance(module, torch.nn.Module) and not module.training
+    assert run.best.metrics["accuracy"] >= max(t.metrics["accuracy"] for t in finals)
+
+
+def test_the_same_seed_gives_the_same_run(run, small, tmp_path):
+    again = nas.search(small, trials=10, strategy="evolution", out=tmp_path / "again", trackers=[], seed=1)
+    assert again.test == run.test
+    for one, other in zip(run.trials, again.trials, strict=True):
+        assert one.config == other.config and [s.metrics for s in one.steps] == [
+            s.metrics for s in other.steps
+        ]
+
+
+def test_show_export_verify_and_list(run, tmp_path, capsys):
+    path = str(run.folder.path)
+    main(["show", path, "--json"])
+    shown = json.loads(capsys.readouterr().out)
+    keys = {"state", "seconds", "budget_seconds", "objectives", "trials", "best", "pareto", "test", "export"}
+    assert set(shown) >= keys and set(shown["best"]) == {"number", "config", "metrics"}
+    main(["show", path])
+    assert "best of the search" in capsys.readouterr().out
+    main(["export", path, "--to", str(tmp_path / "model")])
+    main(["verify", str(tmp_path / "model")])
+    assert "top-1 equal on 100%" in capsys.readouterr().out
+    number = run.best.trial.number
+    main(["export", path, "--trial", str(number), "--to", str(tmp_path / "trial")])
+    assert (tmp_path / "trial" / "model.py").is_file()
+    main(["list"])
+    assert "strategies:  auto, evolution, gp, grid, random" in capsys.readouterr().out
+
+
+def test_resume_adds_to_a_finished_run(small, tmp_path):
+    run = nas.search(small, trials=3, strategy="random", out=tmp_path / "run", trackers=[])
+    with pytest.raises(ValueError, match="is finished; add to it with --budget 30m"):
+        nas.resume(run.folder.path)
+    first = run.history.events["test 1"]
+    run = nas.resume(run.folder.path, trials=2)
+    assert sum(trial.replicate == 0 for trial in run.trials) == 5
+    assert run.history.events["test 1"] == first and run.test is not None
+
+
+def weights(folder):
+    from safetensors.numpy import load_file
+
+    return load_file(folder / "best" / "weights.safetensors")
+
+
+def check_training_kills(small, folder, kills):
+    """Kill real trainings at random moments; the trials and the final weights must be those of a run in peace."""
+    arguments = [
+        "search",
+        small,
+        "--trials",
+        "6",
+        "--strategy",
+        "evolution",
+        "--seed",
+        "3",
+        "--tracker",
+        "tensorboard",
+    ]
+    whole = called(*arguments, "--out", folder / "whole")
+    assert whole.returncode == 0, whole.stderr
+    rng, killed, round_ = np.random.default_rng(kills), 0, 0
+    while killed < kills:
+        out, begun = folder / f"killed-{round_}", False
+        while True:
+            command = ["resume", out] if begun else [*arguments, "--out", out]
+            process = subprocess.Popen([*COMMAND, *map(str, command)], stdout=subprocess.DEVNULL)
+            try:
+                assert process.wait(timeout=float(rng.uniform(3.0, 9.0)) if killed < kills else None) == 0
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                killed += 1
+                begun = out.exists()
+        whole_run, other = nas.Run(folder / "whole"), nas.Run(out)
+        for a, b in zip(whole_run.trials, other.trials, strict=True):
+            assert a.config == b.config and [s.metrics for s in a.steps] == [s.metrics for s in b.steps]
+        for name, value in weights(folder / "whole").items():
+            assert np.array_equal(value, weights(out)[name])
+        assert whole_run.test == other.test
+        round_ += 1
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_real_training(tmp_path):
+    check_training_kills("digits", tmp_path, 20)
+
+
+def test_an_interrupted_search_says_how_to_go_on(small, tmp_path):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*COMMAND, "search", str(small), "--trials", "500", "--strategy", "random", "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "status.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)
+    assert nas.Run(out).status()["state"] == "running"
+    refused = called("resume", out)
+    assert refused.returncode == 2 and "is being written by process" in refused.stderr
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted" in error and "nas resume" in error
+    assert nas.Run(out).status()["state"] == "interrupted"
+
+
+def build(config):
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, config["units"]), torch.nn.ReLU(),
+                               torch.nn.Linear(config["units"], 2))  # fmt: skip
+
+
+def test_a_space_of_ones_own(small, tmp_path):
+    space = nas.Space(units=Int(4, 32))
+    run = nas.search(
+        small, trials=4, space=space, build=build, strategy="random", out=tmp_path / "own", trackers=[]
+    )
+    assert run.test["accuracy"] > 0.8 and (run.folder.best / "model.pt2").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["digitz", "--trials", "2"], "no data set and no folder 'digitz'; did you mean 'digits'"),
+        (["digits"], "no budget; give a time (--budget 30m), a number of trials (--trials 200), or both"),
+        (["digits", "--budget", "soon"], "budget 'soon': write a positive time such as 90s, 30m"),
+        (["digits", "--budget", "2s"], "too little to train one model"),
+        (["digits", "--trials", "0"], "trials=0: give at least 1"),
+        (["digits", "--trials", "2", "--strategy", "gpp"], "no strategy 'gpp'; did you mean 'gp'"),
+        (["digits", "--trials", "2", "--space", "chian"], "no space 'chian'; did you mean 'chain'"),
+        (
+            ["digits", "--trials", "2", "--objective", "acuracy"],
+            "no metric 'acuracy'; did you mean 'accuracy'",
+        ),
+        (["digits", "--trials", "2", "--constraint", "params<1"], "write METRIC<=NUMBER"),
+        (
+            ["digits", "--trials", "2", "--constraint", "params<=5"],
+            "satisfies the constraints params<=5; loosen",
+        ),
+        (["digits", "--trials", "2", "--device", "cuda:7"], "torch sees"),
+        (["digits", "--trials", "2", "--workers", "8"], "executor 'serial' has 1 slot"),
+        (["digits", "--trials", "2", "--strategy", "grid"], "is continuous"),
+        (["digits", "--trials", "2", "--config", "none.yaml"], "cannot read the settings 'none.yaml'"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as left:
+        main(["search", *arguments])
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and message in error and error.count("\n") == 1
+    assert not [path for path in tmp_path.rglob("*") if path.name != "runs"]
+
+
+def test_bad_run_folders(run, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cases = [
+        (
+            ["search", "digits", "--trials", "2", "--out", str(run.folder.path)],
+            "exists; go on with it by `nas resume",
+        ),
+        (["resume", "nowhere"], "no run in 'nowhere'"),
+        (["show", "nowhere"], "no run in 'nowhere'"),
+        (["verify", "nowhere"], "has no model.py"),
+        (["export", str(run.folder.path), "--trial", "999"], "no trial 999 in this run; it has 0 to"),
+    ]
+    for arguments, message in cases:
+        with pytest.raises(SystemExit) as left:
+            main(arguments)
+        assert left.value.code == 2 and message in capsys.readouterr().err
+    newer = tmp_path / "newer"
+    newer.mkdir()
+    (newer / "config.yaml").write_text("data: digits\ntrials: 3\nversion: 99\n")
+    with pytest.raises(ValueError, match="written by a newer version"):
+        nas.resume(newer)
+    (newer / "config.yaml").write_text("data: digits\ntrails: 3\n")
+    with pytest.raises(ValueError, match="no setting 'trails'; did you mean 'trials'"):
+        nas.resume(newer)
+
+
+def test_a_place_that_cannot_be_written(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit):
+        main(["search", "digits", "--trials", "2", "--out", str(tmp_path / "file" / "run")])
+    assert "cannot write to" in capsys.readouterr().err
+
+
+def test_plans_keep_the_budget():
+    cost = Cost(0.3, 2e-4)
+    for images, seconds in ((1_200, 120.0), (54_000, 1_200.0), (54_000, 36_000.0), (9_000, 1_200.0)):
+        ladder = timed_ladder(cost, images, search_seconds(seconds))
+        top = ladder[-1]
+        assert cost.seconds(top.data * images, top.epochs) <= 1.05 * search_seconds(seconds) / 13
+        assert [one.epochs for one in ladder] == [top.epochs // 9, top.epochs // 3, top.epochs]
+        finals = timed_finals([4, 2, 7], [cost.seconds(images)] * 3, 0.4 * seconds)
+        assert len(finals.trials) * finals.epochs * cost.seconds(images) <= 0.4 * seconds
+        assert finals.steps()[-1] == finals.epochs and finals.steps() == sorted(set(finals.steps()))
+        assert search_seconds(seconds) >= 0.5 * seconds - closing_seconds(seconds)
+    with pytest.raises(ValueError, match=r"too little to train one model: .*; give at least \d+s"):
+        timed_ladder(cost, 54_000, 1.0)
+    assert [one.epochs for one in counted_ladder(60_000)] == [1, 3, 9]
+    assert timed_finals([1], [10.0], 5.0) is None
