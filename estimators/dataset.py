@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from estimators import readers
+from estimators.split import Split
 from search_spaces.registry import Registry, nearest
 
 datasets: "Registry[type[Source]]" = Registry("data set", "estimators.datasets")
@@ -26,21 +28,6 @@ SMALL, MOST_VAL = (
     5_000,
     10_000,
 )  # images: below SMALL the larger share is validated on, never more than MOST_VAL
-
-
-@dataclass(frozen=True)
-class Split:
-    """Images ``x`` (n, C, H, W) uint8 and labels ``y`` (n,) int64; arrays may be memory maps."""
-
-    x: np.ndarray
-    y: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def take(self, rows: np.ndarray) -> "Split":
-        """Return the images at ``rows``."""
-        return Split(self.x[rows], self.y[rows])
 
 
 @dataclass(frozen=True)
@@ -77,8 +64,6 @@ def load(data: Any, *, seed: int = 0, root: Path | None = None, side: int | None
     where torchvision's files lie; ``side`` the side in pixels that the pictures of a folder are brought to.
     Anything else, and data that cannot be learned from, is a ``ValueError``.
     """
-    from estimators import readers
-
     if isinstance(data, Dataset):
         return data
     if isinstance(data, str | os.PathLike):

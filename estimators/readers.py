@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from estimators.dataset import Split
+from estimators.split import Split
 
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 MOST_BROKEN = 0.1  # share of unreadable files above which a folder is refused

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from estimators.dataset import Split
+from estimators.split import Split
 
 _declared: list[Any] = []  # a library lives as long as somebody holds it
 

@@ -1,0 +1,1 @@
+"""Scripts that show a claim; imported by nobody."""

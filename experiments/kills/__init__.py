@@ -1,0 +1,1 @@
+"""Searches killed at random moments."""

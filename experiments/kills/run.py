@@ -1,0 +1,51 @@
+"""Searches killed at random moments and resumed: nothing acknowledged is lost, and the end is that of a run in peace.
+
+    python -m experiments.kills.run [--quick]
+
+The checks are those of the slow tests; here they are counted and recorded.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from experiments.record import ROOT, Record
+
+sys.path.insert(0, str(ROOT / "tests"))
+
+
+def main() -> None:
+    from test_front import check_training_kills
+    from test_study import check_kills
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    record = Record(__file__)
+    cheap, real = (20, 3) if quick else (200, 20)
+    for name, kills, check in (
+        ("cheap evaluations", cheap, lambda folder, kills: check_kills(folder, kills)),
+        (
+            "real training on digits",
+            real,
+            lambda folder, kills: check_training_kills("digits", folder, kills),
+        ),
+    ):
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            check(Path(folder), kills)
+        record.add(f"{name}, {kills}", {"kills": kills, "seconds": time.monotonic() - began})
+        record.show(
+            f"kills of searches with {name}, all resumed to the same end",
+            kills,
+            f">= {kills}",
+            True,
+            seeds=[kills],
+            command="python -m experiments.kills.run" + (" --quick" if quick else ""),
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Whole runs of the main job on real data."""

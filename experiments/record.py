@@ -1,0 +1,85 @@
+"""What every experiment records: results one by one, claims beside their bars, and the code they were measured on.
+
+``results.json`` holds ``runs`` (raw results by name, appended as they come, so that a full run resumes) and ``shows``
+(claims with value, bar, whether it holds, seeds, hardware, versions, command, hash of the code).
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+MEASURED = ("nas", "search_spaces", "estimators")
+
+
+def code_hash(*packages: str) -> str:
+    """Hash of the source of ``packages`` (all three by default): a result is stale when it has changed."""
+    digest = hashlib.sha256()
+    for package in packages or MEASURED:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def hardware() -> str:
+    """Return the processor and how many cores of it this process may use."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Return the installed versions of Python and of the packages ``names``."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in names}}
+
+
+class Record:
+    """The ``results.json`` beside an experiment's ``run.py``."""
+
+    def __init__(self, script: str) -> None:
+        self.path = Path(script).parent / "results.json"
+        self.data: dict[str, Any] = {"runs": {}, "shows": []}
+        if self.path.exists():
+            self.data = json.loads(self.path.read_text())
+
+    def run(self, name: str) -> Any:
+        """Return the raw result ``name``, or None if it is missing or of other code."""
+        found = self.data["runs"].get(name)
+        return found if found and found["code"] == code_hash() else None
+
+    def add(self, name: str, result: dict[str, Any]) -> None:
+        """Keep a raw result at once."""
+        self.data["runs"][name] = {**result, "code": code_hash()}
+        self._write()
+
+    def show(
+        self, claim: str, value: float, bar: str, holds: bool, *, seeds: list[int], command: str
+    ) -> None:
+        """Keep a claim, in the place of an older one of the same words."""
+        entry = {
+            "claim": claim,
+            "value": value,
+            "bar": bar,
+            "holds": bool(holds),
+            "seeds": seeds,
+            "hardware": hardware(),
+            "versions": versions("torch", "numpy"),
+            "command": command,
+            "code": code_hash(),
+        }
+        others = [show for show in self.data["shows"] if show["claim"] != claim]
+        self.data["shows"] = [*others, entry]
+        self._write()
+
+    def _write(self) -> None:
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.data, indent=1) + "\n")
+        partial.replace(self.path)
