@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from estimators.augment import Standardise
-from estimators.dataset import Split, open_saved
+from estimators.dataset import open_saved
+from estimators.split import Split
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from estimators import checkpoint as checkpoints
 from estimators.augment import Standardise
 from estimators.checkpoint import Checkpoint
 from estimators.cost import latency
-from estimators.dataset import Split
 from estimators.device import (
     MEMORY_FORMAT,
     compute_dtype,
@@ -34,6 +33,7 @@ from estimators.loop import Diverged, Training, predict
 from estimators.metric import metric
 from estimators.resident import Resident, place, resident, stratified_order
 from estimators.score import FROM_LOGITS, scores
+from estimators.split import Split
 from search_spaces.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -203,6 +203,8 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         )
         lines.append(f"  trial {status['best']['number']}  {_numbers(status['best']['metrics'])}")
         lines += [f"    {path} = {value}" for path, value in status["best"]["config"].items()]
+        lines.append("best trials:")
+        lines += [f"  {_row(trial, metrics)}" for trial, metrics in run.standing()[:5]]
     failures = [t for t in run.trials if t.failed]
     lines += [f"failed: trial {t.number}: {t.last.error}" for t in failures[:5]]
     if len(failures) > 5:
@@ -212,6 +214,13 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
     if status["export"]:
         lines.append(f"model: {status['export']}")
     return "\n".join(lines)
+
+
+def _row(trial: Any, metrics: Mapping[str, float]) -> str:
+    shown = {
+        name: metrics[name] for name in ("accuracy", "loss", "latency", "params", "macs") if name in metrics
+    }
+    return f"trial {trial.number:4}  {_numbers(shown)}  {trial.seconds:.1f} s"
 
 
 def _export(options: argparse.Namespace) -> None:

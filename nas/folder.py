@@ -200,7 +200,7 @@ class Folder:
         except (OSError, ValueError):
             return {"state": "interrupted"}
         here = status.pop("host", None) == socket.gethostname()
-        if status["state"] == "running" and here and not _alive(status.get("pid", 0)):
+        if status["state"] == "running" and here and not alive(status.get("pid", 0)):
             status["state"] = "interrupted"
         status.pop("pid", None)
         return status
@@ -220,7 +220,8 @@ def _replace(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Return whether a process of this number runs on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

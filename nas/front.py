@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.folder import OWN, Folder, Settings, objectives_of
+from nas.folder import OWN, Folder, Settings, alive, objectives_of
 from nas.history import History, pareto, standing
 from nas.storage import storages
 from nas.trial import Budget, Constraint, Metrics, Problem, Trial
@@ -141,6 +141,7 @@ def _prepare(
         data, seed=settings.seed, root=Path(settings.root) if settings.root else None, side=settings.side
     )
     partial = Folder(folder.path.with_name(f".{folder.path.name}.{os.getpid()}"))
+    _sweep(folder.path)
     try:
         partial.path.mkdir(parents=True)
     except OSError as error:
@@ -164,6 +165,14 @@ def _prepare(
 
     search_space = _search_space(settings, folder, own)
     return Session(folder, settings, search_space, executor=executor, spent=time.monotonic() - began)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what searches that were killed before their first trial left beside ``path``."""
+    for left in path.parent.glob(f".{path.name}.*") if path.parent.is_dir() else ():
+        pid = left.name.rsplit(".", 1)[1]
+        if pid.isdigit() and not alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _planned(
@@ -291,6 +300,10 @@ class Run:
         """The trials of the search that no other one beats in all objectives."""
         return pareto([t for t in self.trials if t.replicate == 0], _problem(self.settings, None))
 
+    def standing(self) -> list[tuple[Trial, Metrics]]:
+        """Return the trials of the search with the metrics they are compared by, best first."""
+        return standing([t for t in self.trials if t.replicate == 0], _problem(self.settings, None))
+
     @property
     def best(self) -> Best:
         """The exported model; before there is one, the search's best trial. A ``ValueError`` if there is neither."""
@@ -300,9 +313,7 @@ class Run:
             trial = history.trials[winner["trial"]]
             step = next(step for step in trial.steps if step.index == winner["step"])
             return Best(self.folder, trial, {**trial.free, **step.metrics})
-        order = standing(
-            [t for t in history.trials.values() if t.replicate == 0], _problem(self.settings, None)
-        )
+        order = self.standing()
         if not order:
             raise ValueError(
                 f"run {str(self.folder.path)!r} has no result yet; go on with it by `nas resume`"
@@ -319,10 +330,10 @@ class Run:
         """Return what ``nas show --json`` prints."""
         from nas.status import status_of
 
-        written = self.folder.status()
-        history = self.history
-        told = status_of(self.trials, _problem(self.settings, None), history.events, self.settings)
-        return {"state": written["state"], "seconds": round(history.seconds, 1), **told}
+        state, history = self.folder.status()["state"], self.history
+        problem = _problem(self.settings, None)
+        trials = [history.trials[number] for number in sorted(history.trials)]
+        return status_of(trials, problem, history.events, self.settings, state=state, seconds=history.seconds)
 
     def export(self, to: str | Path, *, trial: int | None = None) -> Path:
         """Write the model (that of ``trial``, if its weights were kept) into the new folder ``to``; return it."""

@@ -300,8 +300,14 @@ class Session:
 
     def status(self, state: str) -> dict[str, Any]:
         """Write ``status.json`` and return what it says."""
-        status = status_of(self.study.trials, self.study.problem, self.study.history.events, self.settings)
-        status = {"state": state, "seconds": round(self.study.seconds, 1), **status}
+        status = status_of(
+            self.study.trials,
+            self.study.problem,
+            self.study.history.events,
+            self.settings,
+            state=state,
+            seconds=self.study.seconds,
+        )
         try:
             self.folder.write_status(status)
         except OSError as error:

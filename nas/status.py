@@ -9,22 +9,32 @@ from nas.trial import Metrics, Problem, Trial
 
 
 def status_of(
-    trials: Sequence[Trial], problem: Problem, events: Mapping[str, Any], settings: Settings
+    trials: Sequence[Trial],
+    problem: Problem,
+    events: Mapping[str, Any],
+    settings: Settings,
+    *,
+    state: str,
+    seconds: float,
 ) -> dict[str, Any]:
-    """Return what ``nas show --json`` prints, but for ``state`` and ``seconds``."""
+    """Return what ``nas show --json`` prints. A trial in flight is ``running`` only while the run is."""
+    asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]
     order = standing(searched, problem)
     fidelity = best_fidelity(searched)
     front = {trial.number for trial in pareto(searched, problem)} if len(problem.objectives) > 1 else set()
     entries = [_entry(trial, metrics) for trial, metrics in order]
     return {
+        "state": state,
+        "seconds": round(seconds, 1),
         "budget_seconds": settings.budget,
         "objectives": list(settings.objectives),
         "constraints": list(settings.constraints),
         "trials": {
             "finished": sum(bool(trial.steps) and not trial.failed for trial in searched),
             "failed": sum(trial.failed for trial in searched),
-            "running": sum(trial.asked is not None for trial in searched),
+            "running": asked if state == "running" else 0,
+            "unfinished": 0 if state == "running" else asked,
         },
         "best": entries[0] if entries else None,
         "best_fidelity": None

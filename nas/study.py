@@ -4,6 +4,7 @@
 it was: results are told again in their order, and an evaluation that had not ended runs again under its number.
 """
 
+import contextlib
 import inspect
 import math
 import numbers
@@ -397,7 +398,8 @@ class Study:
                 getattr(tracker, what)(*arguments)
             except Exception as error:
                 self.trackers.remove(tracker)
-                self.note("tracker failed", f"{type(tracker).__name__}: {error!r}")
+                with contextlib.suppress(OSError):  # a full disk is told of by what needs it
+                    self.note("tracker failed", f"{type(tracker).__name__}: {error!r}")
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Tell the trackers that the search is over."""

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from estimators.dataset import Split, fingerprint, limited, load, open_saved, save, split, summary
+from estimators.dataset import fingerprint, limited, load, open_saved, save, split, summary
+from estimators.split import Split
 
 
 def pictures(folder, classes=("a", "b"), count=12, size=(10, 10), mode="RGB", seed=0):

@@ -1,5 +1,6 @@
 """The main job on small data: whole runs, resumes, kills, and one clear line for each bad input."""
 
+import errno
 import json
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import nas
 from estimators.dataset import load
 from nas.cli import main
 from nas.plan import Cost, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
+from nas.storages.log import Log
 from search_spaces.space import Int
 
 COMMAND = [sys.executable, "-m", "nas.cli"]
@@ -41,7 +43,12 @@ def called(*arguments, **options):
 
 def test_a_whole_run(run):
     status = run.status()
-    assert status["state"] == "finished" and status["trials"] == {"finished": 10, "failed": 0, "running": 0}
+    assert status["state"] == "finished" and status["trials"] == {
+        "finished": 10,
+        "failed": 0,
+        "running": 0,
+        "unfinished": 0,
+    }
     assert run.test["accuracy"] > 0.9 and status["test"] == run.test
     names = {path.name for path in run.folder.path.iterdir()}
     assert names >= {"config.yaml", "study.log", "status.json", "data", "checkpoints", "tensorboard", "best"}
@@ -238,6 +245,32 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["search", "digits", "--trials", "2", "--out", str(tmp_path / "file" / "run")])
     assert "cannot write to" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(small, tmp_path, capsys, monkeypatch):
+    out, real, appended = tmp_path / "run", Log._write, []
+
+    def full(log, data):
+        appended.append(data)
+        if len(appended) > 9:
+            raise OSError(errno.ENOSPC, "No space left on device", str(log.path))
+        real(log, data)
+
+    monkeypatch.setattr(Log, "_write", full)
+    arguments = ["search", str(small), "--trials", "4", "--strategy", "random", "--out", str(out)]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--tracker", "tensorboard"])
+    error = capsys.readouterr().err
+    assert left.value.code == 3 and "No space left on device" in error and error.count("\n") == 1
+    monkeypatch.undo()
+    assert nas.resume(out).status()["trials"]["finished"] == 4
+
+
+def test_what_a_killed_preparation_leaves_is_swept(small, tmp_path):
+    (tmp_path / ".run.999999999").mkdir()
+    with pytest.raises(ValueError, match="loosen"):
+        nas.search(small, trials=1, constraints=["params<=5"], out=tmp_path / "run")
+    assert [path.name for path in tmp_path.iterdir()] == []
 
 
 def test_plans_keep_the_budget():

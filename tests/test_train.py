@@ -13,9 +13,10 @@ from torch import nn
 
 from estimators import checkpoint as checkpoints
 from estimators import train
-from estimators.dataset import Dataset, Split, open_saved, save
+from estimators.dataset import Dataset, open_saved, save
 from estimators.estimator import Context, Fidelity, Result
 from estimators.resident import place, resident
+from estimators.split import Split
 from estimators.train import TrainEstimator, evaluate_split, stalled, standardisation, trained_weights
 from search_spaces.recipe import recipe_space
 from search_spaces.space import Configuration

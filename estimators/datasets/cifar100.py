@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from estimators.dataset import Source, Split, datasets
+from estimators.dataset import Source, datasets
+from estimators.split import Split
 from estimators.torchvision_sets import read
 
 

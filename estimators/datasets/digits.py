@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from estimators.dataset import Source, Split, datasets
+from estimators.dataset import Source, datasets
+from estimators.split import Split
 
 
 @datasets.register("digits")

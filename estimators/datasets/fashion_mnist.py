@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from estimators.dataset import Source, Split, datasets
+from estimators.dataset import Source, datasets
+from estimators.split import Split
 from estimators.torchvision_sets import read
 
 PACKAGE = Path("/usr/share/datasets/fashion-mnist")
