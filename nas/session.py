@@ -72,6 +72,7 @@ class Session:
             storage=folder.store,
             key=search_space.key,
             measure=search_space.measure,
+            timed=settings.budget is not None,
         )
         self.study.spend(spent)
         self.study.trackers += self._trackers(resumed)

@@ -171,6 +171,7 @@ class Problem:
 
     ``key(config)`` is equal for configurations that decode to equal designs. ``measure(config)`` returns the free
     metrics; a ``ValueError`` from either means that the configuration decodes to nothing and is not proposed.
+    ``timed`` says that the budget is time: a strategy may then weigh what it proposes by stored seconds.
     """
 
     space: Space
@@ -178,6 +179,7 @@ class Problem:
     constraints: tuple[Constraint, ...] = ()
     key: Callable[[Configuration], str] = field(default=_identity)
     measure: Callable[[Configuration], Metrics] = field(default=_nothing)
+    timed: bool = False
 
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """Return the objectives of ``metrics`` turned so that less is better."""

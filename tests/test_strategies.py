@@ -5,9 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from estimators.estimator import Fidelity
+from estimators.estimator import Fidelity, Result
 from nas.hpo.pareto import nondominated
 from nas.scheduler import schedulers
+from nas.strategies.gp import _levelled
 from nas.strategy import EXHAUSTED, strategies
 from nas.study import Study
 from nas.trial import Constraint, Objective, Problem
@@ -136,12 +137,45 @@ def test_the_process_covers_a_front():
     assert len(study.pareto) >= 8
 
 
+def advance(study, trials):
+    while len(study.searched) < trials:
+        trial = study.ask()
+        study.tell(trial, branin(trial.config))
+
+
+def test_a_long_search_resumes_into_the_same_fits(tmp_path):
+    """Beyond 40 steps hyperparameters are fitted on a grid: a resume must fit them on what was known there."""
+    options = {"strategy": "gp", "scheduler": "halving", "ladder": LADDER, "seed": 1}
+    whole = Study(MIXED, **options)
+    advance(whole, 48)
+    for trials in (29, 43, 48):
+        with Study(MIXED, storage=tmp_path / "study.log", **options) as study:
+            advance(study, trials)
+    same(configurations(whole), configurations(study))
+
+
+def test_seconds_count_under_a_budget_of_time():
+    """Two halves of a space are equally good, one takes a hundred times as long: it is left to the end."""
+
+    def taken(timed):
+        study = Study(Space(x=Float(0, 1), y=Float(0, 1)), strategy="gp", timed=timed, seed=0)
+        for _ in range(40):
+            trial = study.ask()
+            slow = trial.config["x"] > 0.5
+            study.tell(
+                trial, Result({"loss": (trial.config["y"] - 0.4) ** 2}, seconds=100.0 if slow else 1.0)
+            )
+        return sum(trial.seconds for trial in study.trials)
+
+    assert taken(timed=True) < 0.6 * taken(timed=False)
+
+
 def test_low_rungs_teach():
     """The rung's level is taken out by trials that reached both, so what was promoted is not punished."""
     strategy = strategies.get("gp")(Problem(Space(x=Float(0, 1))), seed=0)
     study = Study(Space(x=Float(0, 1)), strategy=lambda p, seed: strategy, scheduler="halving", ladder=LADDER)
     study.optimize(_curve, trials=27)
-    levelled = strategy._levelled(np.array([one.losses[0] for one in strategy._seen]))
+    levelled = _levelled(strategy._seen, np.array([one.losses[0] for one in strategy._seen]))
     at = {(one.trial, round(one.cost, 3)): v for one, v in zip(strategy._seen, levelled, strict=True)}
     gaps = [abs(v - at[number, 0.0]) for (number, cost), v in at.items() if cost > 0]
     assert np.median(gaps) < 0.05 and abs(study.best.config["x"] - 0.7) < 0.1
