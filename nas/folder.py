@@ -55,6 +55,7 @@ class Settings:
     ladder: tuple[tuple[float, ...], ...] = ()
     cost: tuple[float, float] | None = None
     round: int = 1
+    began: float = 0.0  # active seconds of the study at which the round began
     version: int = VERSION
 
     def __post_init__(self) -> None:

@@ -110,7 +110,8 @@ def _extended(
     elif ended:
         count = None
     decided = any(key.endswith(f" {settings.round}") for key in history.events)
-    return replace(settings, budget=seconds, trials=count, round=settings.round + decided)
+    began = history.seconds if decided else settings.began
+    return replace(settings, budget=seconds, trials=count, round=settings.round + decided, began=began)
 
 
 def _new_folder(name: str, out: str | Path | None) -> Path:

@@ -125,10 +125,10 @@ class Session:
     # the three parts
 
     def _search(self) -> None:
-        budget = Budget(
-            self.settings.trials,
-            None if self.settings.budget is None else search_seconds(self.settings.budget),
-        )
+        settings, seconds = self.settings, None
+        if settings.budget is not None:
+            seconds = settings.began + search_seconds(settings.budget - settings.began)
+        budget = Budget(settings.trials, seconds)
         self.study.run(
             self.estimator,
             self.search_space.decode,
@@ -161,7 +161,8 @@ class Session:
         numbers = [trial.number for trial in standing]
         if self.cost is None or self.settings.budget is None:
             return counted_finals(numbers, len(self.dataset.train))
-        left = self.settings.budget - closing_seconds(self.settings.budget) - self.study.seconds
+        left = self._left()
+        assert left is not None
         return timed_finals(numbers, [self._epoch_seconds(trial) for trial in standing], left)
 
     def _epoch_seconds(self, trial: Trial) -> float:
@@ -280,7 +281,8 @@ class Session:
         """Return the seconds left for final trainings."""
         if self.settings.budget is None:
             return None
-        return self.settings.budget - closing_seconds(self.settings.budget) - self.study.seconds
+        closing = closing_seconds(self.settings.budget - self.settings.began)
+        return self.settings.budget - closing - self.study.seconds
 
     def _replicate(self, number: int, replicate: int) -> Trial | None:
         found = (t for t in self.study.trials if t.parent == number and t.replicate == replicate)

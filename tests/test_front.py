@@ -96,6 +96,16 @@ def test_resume_adds_to_a_finished_run(small, tmp_path):
     assert run.history.events["test 1"] == first and run.test is not None
 
 
+def test_more_time_is_spent_on_searching_too(small, tmp_path):
+    run = nas.search(small, budget="20s", strategy="random", out=tmp_path / "run", trackers=[])
+    first = len(run.trials)
+    run = nas.resume(run.folder.path, budget="10s")
+    status = run.status()
+    assert sum(trial.replicate == 0 for trial in run.trials[first:]) > 0
+    assert any(trial.replicate == 2 for trial in run.trials) and status["state"] == "finished"
+    assert status["seconds"] < status["budget_seconds"] + 5
+
+
 def weights(folder):
     from safetensors.numpy import load_file
 
