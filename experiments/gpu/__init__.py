@@ -1,0 +1,1 @@
+"""The CUDA side, checked and timed."""
