@@ -76,9 +76,8 @@ def main() -> int:
     record.add(torch.cuda.get_device_name(), result)
     for name, values in speeds.items():
         middle = statistics.median(values)
-        print(
-            f"{name:14} {middle:10,.0f} images/s  {middle / base:5.2f} of cuda float32  ({min(values):,.0f} to {max(values):,.0f})"
-        )
+        spread = f"({min(values):,.0f} to {max(values):,.0f})"
+        print(f"{name:14} {middle:10,.0f} images/s  {middle / base:5.2f} of cuda float32  {spread}")
     return 1 if tests.returncode else 0
 
 
