@@ -1,9 +1,8 @@
 """What an epoch of the default design takes on this machine, measured before the first trial."""
 
+import os
 import shutil
 import time
-
-import psutil
 
 from estimators.estimator import Context, Estimator, Fidelity
 from nas.executor import Executor, Limits, Task
@@ -21,7 +20,10 @@ class Failed(Exception):
 
 def threads() -> int:
     """Return how many cores this process may use."""
-    return len(psutil.Process().cpu_affinity() or [0])
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
 
 
 def calibrate(

@@ -75,7 +75,10 @@ class Scheduler(ABC):
     """Wraps a strategy. Holds no results of its own: it reads the trials, so that a resume needs no replay.
 
     ``ladder`` holds the fidelities from the cheapest to the full one; a study without fidelities has one rung.
+    ``width`` is how many trials at most wait for each other: the checkpoints of so many are kept for what comes next.
     """
+
+    width: int = 1
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
         if not ladder or any(a.cost >= b.cost for a, b in itertools.pairwise(ladder)):

@@ -541,11 +541,13 @@ class Study:
         for path in own.glob("*.safetensors") if own.exists() else ():
             if path.name != keep:
                 path.unlink(missing_ok=True)
-        kept = {t.number for t, _ in self.standing()[:MAX_KEPT]}
-        recent = len(self.history.trials) - MAX_KEPT - 2 * getattr(self.scheduler, "width", 1)
-        for other in self.searched.values():
-            if other.number < recent and other.number not in kept and other.asked is None:
-                shutil.rmtree(folder / folder_of(other), ignore_errors=True)
+        kept = {other.number for other, _ in self.standing()[:MAX_KEPT]}
+        recent = len(self.history.trials) - MAX_KEPT - 2 * self.scheduler.width
+        for path in folder.glob("trial-*"):
+            other = self.history.trials[int(path.name.removeprefix("trial-"))]
+            old = other.number < recent and other.number not in kept and other.asked is None
+            if old and other.replicate == 0:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def folder_of(trial: Trial) -> str:
