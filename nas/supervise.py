@@ -55,9 +55,14 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
 
 
 class Child:
-    """One warm worker process and its supervision. ``run`` blocks; one task at a time."""
+    """One warm worker process and its supervision. ``run`` blocks; one task at a time.
+
+    ``stop`` and ``end`` may be called from another thread than the one that runs; only the latter cleans up.
+    """
 
     def __init__(self) -> None:
+        self._spawning = threading.Lock()
+        self._ended = False
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._life = -1
@@ -84,11 +89,19 @@ class Child:
 
     def stop(self) -> None:
         """Ask the evaluation in flight to save and return."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGTERM)
+        process = self._process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+
+    def end(self) -> None:
+        """Kill the evaluation in flight, if there is one, and begin no other: ``run`` returns soon."""
+        with self._spawning:
+            self._ended = True
+            if self._process is not None:
+                self._process.kill()
 
     def close(self) -> None:
-        """End the child at once."""
+        """Kill the child and give back what it held; not while ``run`` is under way in another thread."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -102,7 +115,10 @@ class Child:
         """Start the child if need be and hand it the estimator if it has another one."""
         if self._process is None or self._process.poll() is not None:
             self.close()
-            self._spawn()
+            with self._spawning:
+                if self._ended:
+                    return Result(error="killed: the search was ended")
+                self._spawn()
         if estimator == self._estimator:
             return None
         assert self._connection is not None

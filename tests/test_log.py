@@ -168,6 +168,29 @@ def test_a_full_disk_keeps_what_there_was(path, monkeypatch):
     assert Log(path, write=False).rows == [{"a": 1}, {"c": 3}]
 
 
+@pytest.mark.parametrize("at", [1, 2])
+def test_an_append_struck_by_an_interrupt_is_not_built_upon(tmp_path, monkeypatch, at):
+    path = tmp_path / "study.log"
+    log = Log(path)
+    log.append({"a": 1})
+    real, calls = os.pwrite, []
+
+    def struck(file, data, offset):
+        calls.append(real(file, data, offset))
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return calls[-1]
+
+    monkeypatch.setattr(os, "pwrite", struck)
+    with pytest.raises(KeyboardInterrupt):
+        log.append({"b": 2})
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="open the store again"):
+        log.append({"c": 3})
+    log.close()
+    assert Log(path).rows == [{"a": 1}, {"b": 2}]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission(tmp_path):
     tmp_path.chmod(0o500)

@@ -117,3 +117,17 @@ def test_a_killed_engine_leaves_no_orphan(tmp_path):
     engine.stdout.close()
     child.wait(timeout=10)
     assert not child.is_running()
+
+
+@pytest.mark.parametrize("after", [0.0, 0.3, 3.0])
+def test_closing_under_way_ends_the_evaluation_and_closes_nothing_else(tmp_path, after):
+    executor = Serial()
+    future = executor.submit(task("hang", tmp_path))
+    time.sleep(after)
+    kept = [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]
+    executor.close()
+    assert future.cancelled() or future.result(timeout=1).error.startswith("killed: ")
+    for file in kept:  # a file closed twice would have taken one of these along, or raised
+        os.close(file)
+    with pytest.raises(RuntimeError):
+        executor.submit(task("fine", tmp_path))

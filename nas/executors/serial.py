@@ -31,5 +31,6 @@ class Serial(Executor):
 
     def close(self) -> None:
         if self._child is not None and self._thread is not None:
-            self._child.close()
+            self._child.end()
             self._thread.shutdown(wait=True, cancel_futures=True)
+            self._child.close()

@@ -49,6 +49,7 @@ class Log(Storage):
         self.path, self.durable = path, durable
         self._rows: list[Row] = []
         self._head, self._end, self._file = ROOT, 0, -1
+        self._appending = False
         if path is None:
             return
         if not write and not path.is_file():
@@ -144,17 +145,26 @@ class Log(Storage):
         return row
 
     def append(self, *rows: Row) -> None:
+        if (
+            self._appending
+        ):  # Ctrl-C struck inside the last one: what is known here may not be what was written
+            raise OSError(
+                errno.EBADF, "the last append was interrupted; open the store again", str(self.path)
+            )
         lines, head = [], self._head
         texts = [json.dumps(_plain(dict(row)), separators=(",", ":"), ensure_ascii=True) for row in rows]
         for text in texts:
             head = _chain(head, text)
             lines.append(f"{head} {text}\n")
+        parsed = [json.loads(text) for text in texts]
+        self._appending = True
         if self._file >= 0:
             self._write("".join(lines).encode())
         self._head = head
-        self._rows.extend(json.loads(text) for text in texts)
+        self._rows.extend(parsed)
         if self._file >= 0:
             self._write_header()
+        self._appending = False
 
     def _write(self, data: bytes) -> None:
         try:
@@ -165,6 +175,7 @@ class Log(Storage):
                 os.fsync(self._file)
         except OSError:
             os.ftruncate(self._file, self._end)
+            self._appending = False
             raise
         self._end += len(data)
 
