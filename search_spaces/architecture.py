@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from search_spaces.graph import Graph
 from search_spaces.op import Shape, op_of
+from search_spaces.recipe import image_shape
 from search_spaces.registry import Registry
 from search_spaces.space import Configuration, Space
 
@@ -37,8 +38,11 @@ class Architecture(ABC):
         """The searched parameters, with a sensible default design."""
 
     @abstractmethod
-    def decode(self, config: Configuration) -> Graph:
-        """Return the network of ``config``; a ``ValueError`` if there is none."""
+    def decode(self, config: Configuration, shape: tuple[int, int, int]) -> Graph:
+        """Return the network of ``config`` for images of ``shape``; a ``ValueError`` if there is none.
+
+        ``shape`` is ``self.shape``, unless the recipe makes the images smaller or grey.
+        """
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,7 @@ class Opaque(Architecture):
     def space(self) -> Space:
         return self._space
 
-    def decode(self, config: Configuration) -> Graph:
+    def decode(self, config: Configuration, shape: tuple[int, int, int]) -> Graph:
         raise ValueError("a network built by a function of one's own has no graph; use SearchSpace.decode")
 
 
@@ -159,12 +163,14 @@ class SearchSpace:
             return self._designs[config.id]
         family, own = self.architecture, config.part("architecture")
         opaque = isinstance(family, Opaque)
+        recipe = config.part("recipe")
+        shape = image_shape(recipe, family.shape)
         design = Design(
             config,
-            config.part("recipe"),
-            family.shape,
+            recipe,
+            shape,
             family.classes,
-            graph=None if opaque else family.decode(own),
+            graph=None if opaque else family.decode(own, shape),
             build=family.build if isinstance(family, Opaque) else None,
         )
         self._designs[config.id] = design

@@ -48,6 +48,17 @@ class Recipe:
         return cls(**{**own, "optimizer": optimizer})  # type: ignore[arg-type]
 
 
+def image_shape(recipe: Configuration, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the shape (C, H, W) of images of ``shape`` under ``recipe``: smaller (``side``), grey (``colour``)."""
+    channels, height, width = shape
+    side = recipe.get("side")
+    if side is not None:
+        assert isinstance(side, int)
+        shorter = min(height, width)
+        height, width = round(height * side / shorter), round(width * side / shorter)
+    return (1 if recipe.get("colour") == "grey" else channels), height, width
+
+
 def recipe_space(shape: tuple[int, int, int], classes: int, images: int) -> Space:
     """Return the space of recipes for ``images`` training images of ``shape`` (C, H, W).
 

@@ -86,7 +86,7 @@ def test_op_messages():
 
 
 def check_sample(chain: Chain, rng: np.random.Generator) -> None:
-    graph = chain.decode(chain.space.sample(rng)).simplified()
+    graph = chain.decode(chain.space.sample(rng), chain.shape).simplified()
     network = Network(graph, chain.shape, seed=int(rng.integers(1 << 30)))
     shapes = shapes_of(graph, chain.shape)
     assert shapes[graph.output] == (chain.classes,)
@@ -136,7 +136,7 @@ def test_joint_space_decodes_purely():
 
 
 def test_networks_leave_the_global_generator_alone():
-    graph = Chain((1, 8, 8), 10).decode(Chain((1, 8, 8), 10).space.default())
+    graph = Chain((1, 8, 8), 10).decode(Chain((1, 8, 8), 10).space.default(), (1, 8, 8))
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     a, b, c = (Network(graph, (1, 8, 8), seed=seed) for seed in (1, 1, 2))

@@ -37,7 +37,7 @@ def curve(config, context):
 
 def chain_png(config):
     chain = Chain((1, 8, 8), 10)
-    return picture(chain.decode(chain.space.default()), (1, 8, 8))
+    return picture(chain.decode(chain.space.default(), chain.shape), (1, 8, 8))
 
 
 @pytest.fixture(scope="module")

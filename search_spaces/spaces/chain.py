@@ -23,7 +23,7 @@ class Chain(Architecture):
     def space(self) -> Space:
         """Stages 1 to 4, each with depth, filters, kernel, block, residual; activation, downsampling, head."""
         side = min(self.shape[1:])
-        body = side >> self._stem_halvings
+        body = side >> _stem_halvings(side)
         most = max(1, min(4, int(math.log2(body)) - 1))
         least = max(1, most - 2)
         stages = {f"n{n}": self._stages(n) for n in range(least, most + 1)}
@@ -48,11 +48,6 @@ class Chain(Architecture):
     def _units(self) -> Choice:
         return Choice((32, 64, 128, 256), ordered=True, default=128)
 
-    @property
-    def _stem_halvings(self) -> int:
-        side = min(self.shape[1:])
-        return 0 if side < LARGE else int(math.log2(side / 32))
-
     def _stages(self, count: int) -> Space:
         """Early stages are narrow, where pixels are many; late ones are wide."""
         stages = {}
@@ -67,12 +62,12 @@ class Chain(Architecture):
             )
         return Space(**stages)  # type: ignore[arg-type]
 
-    def decode(self, config: Configuration) -> Graph:
+    def decode(self, config: Configuration, shape: tuple[int, int, int]) -> Graph:
         stages = config.part(f"stages.{config['stages']}")
         activation = config["activation"]
         nodes = [Node.make("image", "input")]
-        channels = self.shape[0]
-        for halving in range(self._stem_halvings):
+        channels = shape[0]
+        for halving in range(_stem_halvings(min(shape[1:]))):
             kernel = 5 if halving == 0 else 3
             nodes.append(_conv(f"stem{halving + 1}", nodes[-1].name, 16, kernel, activation, stride=2))
             channels = 16
@@ -96,6 +91,10 @@ class Chain(Architecture):
         if config["dropout"]:
             nodes.append(Node.make("dropout", "dropout", [nodes[-1].name], rate=config["dropout"]))
         return [*nodes, Node.make("classifier", "linear", [nodes[-1].name], units=self.classes)]
+
+
+def _stem_halvings(side: int) -> int:
+    return 0 if side < LARGE else int(math.log2(side / 32))
 
 
 def _conv(
@@ -134,7 +133,7 @@ def main() -> None:
     from search_spaces.op import op_of
 
     chain = Chain((3, 32, 32), 10)
-    graph = chain.decode(chain.space.sample(np.random.default_rng()))
+    graph = chain.decode(chain.space.sample(np.random.default_rng()), chain.shape)
     shapes = shapes_of(graph, chain.shape)
     for node in graph.nodes[1:]:
         inputs = [shapes[source] for source in node.inputs]
