@@ -23,6 +23,7 @@ SETTINGS = (
     "seed",
     "root",
     "side",
+    "weights",
 )
 KINDS = (
     "spaces",
@@ -117,6 +118,7 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         ("device", "auto, cpu, cuda or cuda:0"),
         ("precision", "auto, float32, bfloat16 or float16"),
         ("root", "folder of torchvision's files"),
+        ("weights", "file or folder of pretrained weights, for a space that takes some (backbone)"),
     ):
         search.add_argument(f"--{name}", help=text)
     search.add_argument("--objective", action="append", help="metric to optimise; may stand several times")

@@ -52,6 +52,7 @@ class Settings:
     seed: int = 0
     root: str | None = None
     side: int | None = None
+    weights: str | None = None
     ladder: tuple[tuple[float, ...], ...] = ()
     cost: tuple[float, float] | None = None
     round: int = 1

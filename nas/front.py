@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas.executor import Executor
+    from nas.plan import Cost
     from search_spaces.architecture import SearchSpace
 
 Build = Callable[[Configuration], "nn.Module"]
@@ -180,20 +181,17 @@ def _planned(
     settings: Settings, partial: Folder, own: tuple[Space, Build | None] | None, images: int, began: float
 ) -> tuple[Settings, "Executor"]:
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
-    from nas.calibration import calibrate
     from nas.executor import executors
     from nas.plan import counted_ladder, search_seconds, timed_ladder
-    from nas.session import build_estimator
 
     search_space = _search_space(settings, partial, own)
     executor = executors.get(settings.executor)()
     try:
-        if settings.budget is None:
+        if (budget := settings.budget) is None:
             ladder = counted_ladder(images)
         else:
-            estimator = build_estimator(settings, partial)
-            cost = calibrate(estimator, search_space, executor, partial, images, settings.device)
-            left = search_seconds(settings.budget) - (time.monotonic() - began)
+            cost, settings = _timed(settings, search_space, executor, partial, images)
+            left = search_seconds(budget) - (time.monotonic() - began)
             ladder = timed_ladder(cost, images, left)
             macs = search_space.measure(search_space.space.default())["macs"]
             bound = f"macs<={SLOWEST_MACS * macs:g}"
@@ -211,17 +209,37 @@ def _planned(
     return replace(settings, ladder=rows), executor
 
 
+def _timed(
+    settings: Settings, search_space: "SearchSpace", executor: "Executor", partial: Folder, images: int
+) -> tuple["Cost", Settings]:
+    """Return what an epoch of the default design costs, in the precision that is the fastest here if none was named."""
+    from estimators.device import find_device, rivals_of_auto
+    from nas.calibration import calibrate
+    from nas.session import build_estimator
+
+    precisions: tuple[str, ...] = (settings.precision,)
+    if settings.precision == "auto":
+        precisions = rivals_of_auto(find_device(settings.device))
+    rivals = [replace(settings, precision=precision) for precision in precisions]
+    costs = [
+        calibrate(build_estimator(one, partial), search_space, executor, partial, images, one.device)
+        for one in rivals
+    ]
+    return min(zip(costs, rivals, strict=True), key=lambda pair: pair[0].each)
+
+
 def _search_space(
     settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None
 ) -> "SearchSpace":
     from estimators.dataset import open_saved
-    from search_spaces.architecture import Opaque, SearchSpace, spaces
+    from search_spaces.architecture import Opaque, SearchSpace, family
     from search_spaces.recipe import recipe_space
 
     dataset = open_saved(folder.data)
     recipe = recipe_space(dataset.shape, len(dataset.classes), len(dataset.train))
     if settings.space != OWN:
-        return SearchSpace(spaces.get(settings.space)(dataset.shape, len(dataset.classes)), recipe)
+        shape, classes = dataset.shape, len(dataset.classes)
+        return SearchSpace(family(settings.space, shape, classes, weights=settings.weights), recipe)
     if own is None or own[1] is None:
         raise ValueError(
             "this run searches a space of your own; resume it in Python: nas.resume(path, space=..., build=...)"

@@ -232,9 +232,11 @@ class Session:
         searched = self.study.best
         finals = [t for t in self.study.trials if t.replicate == self.settings.round]
         for trial in [*([searched] if searched else []), *finals]:
-            for step in trial.steps[-1:]:
+            step = trial.trained
+            usable = step is not None and (trial.replicate or step is trial.last)
+            if step is not None and usable:
                 metrics = {**trial.free, **step.metrics}
-                if step.error is None and step.checkpoint and not self.study.problem.violation(metrics):
+                if not self.study.problem.violation(metrics):
                     candidates.append((trial, step, metrics))
         if not candidates:
             raise Failed(self._no_model())

@@ -538,6 +538,8 @@ class Study:
         if last is None or (last.checkpoint is None and len(trial.steps) < 2 and not trial.failed):
             return
         keep = last.checkpoint if not trial.failed else None
+        if trial.replicate and (good := trial.trained) is not None:
+            keep = good.checkpoint  # a final training that failed late is still the model it was before
         for path in own.glob("*.safetensors") if own.exists() else ():
             if path.name != keep:
                 path.unlink(missing_ok=True)

@@ -116,6 +116,11 @@ class Trial:
         return self.steps[-1] if self.steps else None
 
     @property
+    def trained(self) -> Step | None:
+        """The newest step that succeeded and left a checkpoint."""
+        return next((step for step in reversed(self.steps) if step.error is None and step.checkpoint), None)
+
+    @property
     def failed(self) -> bool:
         """Whether the newest step ended in an error."""
         return self.last is not None and self.last.error is not None

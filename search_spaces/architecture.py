@@ -5,23 +5,42 @@ Decoding is pure. Nothing here imports torch before a network is built.
 """
 
 import hashlib
+import inspect
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from search_spaces.block import walk
 from search_spaces.graph import Graph
-from search_spaces.op import Shape, op_of
+from search_spaces.op import Shape
 from search_spaces.recipe import image_shape
 from search_spaces.registry import Registry
 from search_spaces.space import Configuration, Space
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 spaces: "Registry[type[Architecture]]" = Registry("space", "search_spaces.spaces")
+
+
+def family(
+    name: str, shape: tuple[int, int, int], classes: int, *, weights: str | None = None
+) -> "Architecture":
+    """Return the registered family ``name``; ``weights`` is a path, for a family that begins from trained ones."""
+    kind: Any = spaces.get(name)
+    if weights is None:
+        one: Architecture = kind(shape, classes)
+    elif "weights" not in inspect.signature(kind).parameters:
+        raise ValueError(
+            f"space {name!r} takes no weights; leave {weights!r} out, or choose the space 'backbone'"
+        )
+    else:
+        one = kind(shape, classes, weights=weights)
+    return one
+
 
 Build = Callable[[Configuration], "nn.Module"]
 
@@ -80,13 +99,10 @@ class Design:
     def _cost(self) -> tuple[int, int, int]:
         """Parameters, multiply-accumulates for one image, float32 values of weights and buffers."""
         if self.graph is None:
-            return _measured(self.network(), self.shape)
-        graph = self.graph.simplified()
-        shapes: dict[str, Shape] = {graph.nodes[0].name: self.shape}
+            assert self.build is not None
+            return _measured(self.build, self.config.part("architecture"), self.shape)
         parameters = macs = buffers = 0
-        for node in graph.nodes[1:]:
-            op, inputs = op_of(node), [shapes[source] for source in node.inputs]
-            shapes[node.name] = op.shape(*inputs)
+        for _, op, inputs, _ in walk(self.graph.simplified(), self.shape):
             parameters += op.parameters(*inputs)
             macs += op.macs(*inputs)
             buffers += op.buffers(*inputs)
@@ -108,8 +124,19 @@ class Design:
         return {"params": float(parameters), "macs": float(macs), "size": 4.0 * values}
 
 
-def _measured(network: "nn.Module", shape: Shape) -> tuple[int, int, int]:
-    """Count an opaque network by running it once on zeros."""
+def _measured(build: Build, config: Configuration, shape: Shape) -> tuple[int, int, int]:
+    """Count an opaque network by running it once on zeros: without memory or arithmetic, where it allows that."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            return _counted(build(config), torch.zeros(1, *shape))
+    except Exception:  # whatever it was: on real tensors it is either fine, or raised again
+        with torch.random.fork_rng(devices=[]):
+            return _counted(build(config), torch.zeros(1, *shape))
+
+
+def _counted(network: "nn.Module", x: "Tensor") -> tuple[int, int, int]:
     import torch
     from torch import nn
 
@@ -122,11 +149,10 @@ def _measured(network: "nn.Module", shape: Shape) -> tuple[int, int, int]:
         elif isinstance(module, nn.Linear):
             total += output[0].numel() * module.in_features
 
-    handles = [module.register_forward_hook(count) for module in network.modules()]
-    with torch.inference_mode():
-        network.eval()(torch.zeros(1, *shape))
-    for handle in handles:
-        handle.remove()
+    for module in network.modules():
+        module.register_forward_hook(count)
+    with torch.no_grad():
+        network.eval()(x)
     parameters = sum(p.numel() for p in network.parameters())
     return parameters, total, parameters + sum(b.numel() for b in network.buffers() if b.is_floating_point())
 

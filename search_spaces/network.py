@@ -3,16 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+from search_spaces.block import expanded, walk
 from search_spaces.graph import Graph
-from search_spaces.op import Op, Shape, op_of
+from search_spaces.op import Op, Shape
 
 
 def shapes_of(graph: Graph, shape: Shape) -> dict[str, Shape]:
     """Return the output shape of every node for an input of ``shape`` (C, H, W); impossible is a ``ValueError``."""
-    shapes: dict[str, Shape] = {}
-    for node in graph.nodes:
-        inputs = [shapes[source] for source in node.inputs]
-        shapes[node.name] = op_of(node).shape(*inputs) if inputs else tuple(shape)
+    shapes: dict[str, Shape] = {graph.nodes[0].name: tuple(shape)}
+    shapes |= {node.name: out for node, _, _, out in walk(graph, shape)}
     return shapes
 
 
@@ -24,28 +23,23 @@ class Network(nn.Module):
 
     def __init__(self, graph: Graph, shape: Shape, *, seed: int = 0) -> None:
         super().__init__()
-        shapes = shapes_of(graph, shape)
-        self._joins: dict[str, Op] = {}
+        graph = expanded(graph, shape)
+        steps: list[tuple[str, Op, tuple[str, ...]]] = []
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for node in graph.nodes:
-                inputs = [shapes[source] for source in node.inputs]
-                op = op_of(node)
-                if inputs and op.layers(*inputs):
+            for node, op, inputs, _ in walk(graph, shape):
+                if op.layers(*inputs):
                     self.add_module(node.name, op.build(*inputs))
-                else:
-                    self._joins[node.name] = op
+                steps.append((node.name, op, node.inputs))
             self.apply(_initialise)
-        self._steps = tuple((node.name, node.inputs) for node in graph.nodes[1:])
+        self._steps = tuple(steps)
         self._first, self._output = graph.nodes[0].name, graph.output
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the value of the output node."""
         values = {self._first: x}
-        for name, sources in self._steps:
-            inputs = [values[source] for source in sources]
-            join = self._joins.get(name)
-            values[name] = join.join(*inputs) if join is not None else self._modules[name](*inputs)  # type: ignore[misc]
+        for name, op, sources in self._steps:
+            values[name] = op.forward(self._modules.get(name), *[values[source] for source in sources])
         return values[self._output]
 
 
@@ -55,3 +49,5 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    if isinstance(module, nn.Embedding):  # position encodings: Dosovitskiy et al. 2021, appendix D.4
+        nn.init.normal_(module.weight, std=0.02)

@@ -4,7 +4,7 @@ An op lists its torch layers once, as plain data (``Layer``). Parameters and mul
 arithmetic on that list; the module is built from it and the source text printed from it, so the three cannot differ.
 
 Notation
-    shape   (C, H, W) of images or (F,) of vectors; the batch is not counted
+    shape   (C, H, W) of images, (T, F) of tokens or (F,) of vectors; the batch is not counted
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from search_spaces.graph import Node
 
 Shape = tuple[int, ...]
+NORMS = ("BatchNorm2d", "GroupNorm", "LayerNorm")
 
 ops: "Registry[type[Op]]" = Registry("op", "search_spaces.ops")
 
@@ -63,7 +64,9 @@ class Layer:
         if self.kind == "Linear":
             inputs, outputs = self.arguments
             return int(outputs * (inputs + options.get("bias", True)))
-        return 2 * int(self.arguments[0]) if self.kind == "BatchNorm2d" else 0
+        if self.kind == "Embedding":
+            return prod(self.arguments)
+        return 2 * int(self.arguments[-1]) if self.kind in NORMS else 0
 
     @property
     def buffers(self) -> int:
@@ -77,7 +80,8 @@ class Layer:
             kernel = self.arguments[2] if self.kind == "Conv2d" else self.arguments[0]
             channels = self.arguments[1] if self.kind == "Conv2d" else shape[0]
             stride, padding = options.get("stride", 1), options.get("padding", 0)
-            sides = tuple((side + 2 * padding - kernel) // stride + 1 for side in shape[1:])
+            reach = options.get("dilation", 1) * (kernel - 1) + 1
+            sides = tuple((side + 2 * padding - reach) // stride + 1 for side in shape[1:])
             if min(sides) < 1:
                 raise ValueError(
                     f"{self.expression()} leaves nothing of an input of shape {shape}; use fewer stages"
@@ -87,7 +91,7 @@ class Layer:
             return (shape[0], self.arguments[0], self.arguments[0])
         if self.kind == "Flatten":
             return (prod(shape),)
-        return (self.arguments[1],) if self.kind == "Linear" else shape
+        return (*shape[:-1], self.arguments[1]) if self.kind == "Linear" else shape
 
     def macs(self, shape: Shape) -> int:
         """Return the multiply-accumulates of convolutions and linear maps on an input of ``shape``."""
@@ -95,14 +99,15 @@ class Layer:
             inputs, _, kernel = self.arguments
             groups = dict(self.options).get("groups", 1)
             return prod(self.shape(shape)) * int(inputs // groups * kernel**2)
-        return prod(self.arguments) if self.kind == "Linear" else 0
+        return prod(shape[:-1]) * prod(self.arguments) if self.kind == "Linear" else 0
 
 
 @dataclass(frozen=True)
 class Op(ABC):
     """An op: subclasses are frozen dataclasses whose fields are the attributes of a node.
 
-    Most ops list their ``layers``. An op without layers joins its inputs: ``join`` on tensors, ``call`` as text.
+    Most ops are their ``layers``, one after the other. Others say what they do with them, or with their inputs
+    alone: ``forward`` on tensors, ``call`` as text.
     """
 
     arity: ClassVar[tuple[int, int]] = (1, 1)  # least and most inputs
@@ -135,7 +140,7 @@ class Op(ABC):
         return total
 
     def build(self, *shapes: Shape) -> "nn.Module":
-        """Return the torch module; only for ops with layers."""
+        """Return the torch module of the layers; only for ops that have some."""
         from torch import nn
 
         modules = [layer.build() for layer in self.layers(*shapes)]
@@ -148,13 +153,16 @@ class Op(ABC):
             return "".join(layers)
         return f"nn.Sequential({', '.join(layers)})"
 
-    def join(self, *values: "Tensor") -> "Tensor":
-        """Join the input tensors; only for ops without layers."""
-        return values[0]
+    def forward(self, module: "nn.Module | None", *values: "Tensor") -> "Tensor":
+        """Apply the op to its inputs; ``module`` is what ``build`` returned, None without layers."""
+        if module is None:
+            return values[0]
+        result: Tensor = module(*values)
+        return result
 
-    def call(self, *names: str) -> str:
-        """Return ``join`` as an expression on the inputs ``names``."""
-        return names[0]
+    def call(self, module: str, *names: str) -> str:
+        """Return ``forward`` as an expression on ``module`` (empty without layers) and the inputs ``names``."""
+        return f"{module}({names[0]})" if module else names[0]
 
 
 def op_of(node: "Node") -> Op:

@@ -214,18 +214,23 @@ class Choice(Parameter):
     """One of ``options``: a sequence of plain values, or a map from name to None or to a ``Space`` it opens.
 
     ``ordered=True`` says that neighbours in the sequence are alike: surrogates then see one dimension, not k.
+    ``shared=True`` says that what stands under the same path in several of the spaces is one and the same parameter:
+    it is then called ``choice.name``, not ``choice.option.name``, and keeps its value when the option changes. So
+    the third block of a stage is the same parameter at depth 3 and at depth 4.
     """
 
     options: tuple[Value, ...]
     ordered: bool = False
     spaces: Mapping[Value, "Space"] = field(default_factory=dict)
     preset: Value = None
+    shared: bool = False
 
     def __init__(
         self,
         options: Sequence[Value] | Mapping[str, Union["Space", None]],
         *,
         ordered: bool = False,
+        shared: bool = False,
         default: Value = None,
     ) -> None:
         names = tuple(options)
@@ -244,11 +249,33 @@ class Choice(Parameter):
             ("ordered", ordered),
             ("spaces", spaces),
             ("preset", default),
+            ("shared", shared),
         ):
             object.__setattr__(self, name, value)
+        if shared:
+            list(self.opened(""))  # a name with two meanings is told of here
 
     def __hash__(self) -> int:
         return hash((self.options, self.ordered))
+
+    def opened(self, path: str) -> Iterator["Slot"]:
+        """Yield the slots of the spaces that options open, with their conditions; this choice stands at ``path``."""
+        if not self.shared:
+            for option, space in self.spaces.items():
+                yield from space._walk(f"{path}.{option}.", ((path, (option,)),))
+            return
+        holders: dict[str, list[Value]] = {}
+        found: dict[str, Slot] = {}
+        for option, space in self.spaces.items():
+            for slot in space._walk(f"{path}.", ()):
+                if found.setdefault(slot.path, slot) != slot:
+                    raise ValueError(
+                        f"Choice(shared=True): {slot.path.removeprefix(path + '.')!r} is {slot.parameter!r} under "
+                        f"{option!r} and {found[slot.path].parameter!r} before; make both equal, or rename one"
+                    )
+                holders.setdefault(slot.path, []).append(option)
+        for slot in found.values():
+            yield Slot(slot.path, slot.parameter, ((path, tuple(holders[slot.path])), *slot.conditions))
 
     def value(self, unit: float) -> Value:
         return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
@@ -293,15 +320,15 @@ class Linear:
 
 @dataclass(frozen=True)
 class Slot:
-    """A parameter at its path, and the (path, option) pairs that must all be chosen for it to be active."""
+    """A parameter at its path, and what makes it active: of each (path, options), one option must be chosen."""
 
     path: str
     parameter: Parameter
-    conditions: tuple[tuple[str, Value], ...] = ()
+    conditions: tuple[tuple[str, tuple[Value, ...]], ...] = ()
 
     def active(self, values: Mapping[str, Value]) -> bool:
         """Return whether the parameter exists, given the values of those that stand before it."""
-        return all(path in values and values[path] == option for path, option in self.conditions)
+        return all(path in values and values[path] in options for path, options in self.conditions)
 
 
 class Space:
@@ -335,7 +362,7 @@ class Space:
         """Every parameter with its path and conditions, parents before what they open."""
         return tuple(self._walk("", ()))
 
-    def _walk(self, prefix: str, conditions: tuple[tuple[str, Value], ...]) -> Iterator[Slot]:
+    def _walk(self, prefix: str, conditions: tuple[tuple[str, tuple[Value, ...]], ...]) -> Iterator[Slot]:
         for name, part in self.parts.items():
             path = prefix + name
             if isinstance(part, Space):
@@ -343,8 +370,8 @@ class Space:
                 continue
             yield Slot(path, part, conditions)
             if isinstance(part, Choice):
-                for option, space in part.spaces.items():
-                    yield from space._walk(f"{path}.{option}.", (*conditions, (path, option)))
+                for slot in part.opened(path):
+                    yield Slot(slot.path, slot.parameter, (*conditions, *slot.conditions))
 
     @cached_property
     def _slot(self) -> dict[str, Slot]:

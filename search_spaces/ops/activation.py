@@ -7,10 +7,12 @@ from search_spaces.registry import nearest
 
 KINDS = {
     "relu": "ReLU",
+    "relu6": "ReLU6",
     "leaky_relu": "LeakyReLU",
     "silu": "SiLU",
     "gelu": "GELU",
     "hardswish": "Hardswish",
+    "hardsigmoid": "Hardsigmoid",
     "mish": "Mish",
     "tanh": "Tanh",
     "sigmoid": "Sigmoid",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from search_spaces.op import Layer, Op, Shape, ops
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @ops.register("concat")
@@ -24,10 +24,10 @@ class Concat(Op):
             raise ValueError(f"concat of shapes {list(shapes)}: sides must be equal; pool the others first")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
-    def join(self, *values: "Tensor") -> "Tensor":
+    def forward(self, module: "nn.Module | None", *values: "Tensor") -> "Tensor":
         import torch
 
         return torch.cat(values, dim=1)
 
-    def call(self, *names: str) -> str:
+    def call(self, module: str, *names: str) -> str:
         return f"torch.cat([{', '.join(names)}], dim=1)"

@@ -1,9 +1,10 @@
-"""Convolution block: convolution, batch norm, activation."""
+"""Convolution block: convolution, norm, activation."""
 
 from dataclasses import dataclass
 
 from search_spaces.op import Layer, Op, Shape, ops
 from search_spaces.ops.activation import activation_layers
+from search_spaces.ops.norm import norm_layers
 
 
 @ops.register("conv")
@@ -15,22 +16,28 @@ class Conv(Op):
     kernel: int = 3
     stride: int = 1
     groups: int = 1
-    norm: bool = True
+    dilation: int = 1
+    norm: str = "batch"
     activation: str = "relu"
 
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
+        if len(shapes[0]) != 3:
+            raise ValueError(
+                f"{self!r} on shape {shapes[0]}: it takes images; put it before what flattens them"
+            )
         channels, groups = shapes[0][0], self.groups
         if channels % groups or self.filters % groups:
             raise ValueError(f"{self!r} on {channels} channels: both must be multiples of groups={groups}")
+        norm = norm_layers(self.norm, self.filters)
         conv = Layer.make(
             "Conv2d",
             channels,
             self.filters,
             self.kernel,
             stride=self.stride if self.stride > 1 else None,
-            padding=self.kernel // 2 or None,
+            padding=self.kernel // 2 * self.dilation or None,
+            dilation=self.dilation if self.dilation > 1 else None,
             groups=groups if groups > 1 else None,
-            bias=False if self.norm else None,
+            bias=False if norm else None,
         )
-        norm = (Layer.make("BatchNorm2d", self.filters),) if self.norm else ()
         return (conv, *norm, *activation_layers(self.activation))

@@ -16,5 +16,5 @@ class Input(Op):
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
         return ()
 
-    def call(self, *names: str) -> str:
+    def call(self, module: str, *names: str) -> str:
         return "x"

@@ -1,4 +1,4 @@
-"""Linear map of a vector, with an activation."""
+"""Linear map of a vector or of each token, with an activation."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from search_spaces.ops.activation import activation_layers
 @ops.register("linear")
 @dataclass(frozen=True)
 class Linear(Op):
-    """(F,) to (``units``,), then the activation."""
+    """(F,) to (``units``,), or each token of (T, F) by itself; then the activation."""
 
     units: int
     activation: str = "none"
 
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
-        if len(shapes[0]) != 1:
+        if len(shapes[0]) == 3:
             raise ValueError(
-                f"{self!r} on shape {shapes[0]}: it takes a vector; put global-pool or flatten before it"
+                f"{self!r} on shape {shapes[0]}: it takes vectors; put global-pool, flatten or to-tokens before it"
             )
-        return (Layer.make("Linear", shapes[0][0], self.units), *activation_layers(self.activation))
+        return (Layer.make("Linear", shapes[0][-1], self.units), *activation_layers(self.activation))

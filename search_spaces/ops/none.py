@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from search_spaces.op import Layer, Op, Shape, ops
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @ops.register("none")
@@ -17,10 +17,10 @@ class Zero(Op):
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
         return ()
 
-    def join(self, *values: "Tensor") -> "Tensor":
+    def forward(self, module: "nn.Module | None", *values: "Tensor") -> "Tensor":
         import torch
 
         return torch.zeros_like(values[0])
 
-    def call(self, *names: str) -> str:
+    def call(self, module: str, *names: str) -> str:
         return f"torch.zeros_like({names[0]})"

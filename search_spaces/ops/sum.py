@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 from search_spaces.op import Layer, Op, Shape, ops
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 
 @ops.register("sum")
@@ -26,11 +26,11 @@ class Sum(Op):
             )
         return shapes[0]
 
-    def join(self, *values: "Tensor") -> "Tensor":
+    def forward(self, module: "nn.Module | None", *values: "Tensor") -> "Tensor":
         total = values[0]
         for value in values[1:]:
             total = total + value
         return total
 
-    def call(self, *names: str) -> str:
+    def call(self, module: str, *names: str) -> str:
         return " + ".join(names)

@@ -4,15 +4,15 @@ A stage is ``depth`` blocks of one width and kernel, optionally with residual su
 Ranges follow the image's side, so that no sample runs out of pixels. The head's dropout is part of the architecture.
 """
 
-import math
 from functools import cached_property
 
 from search_spaces.architecture import Architecture, spaces
 from search_spaces.graph import Graph, Node
+from search_spaces.listing import listing
 from search_spaces.space import Choice, Configuration, Float, Int, Space
+from search_spaces.spaces.stem import most_stages, stem_halvings
 
 FILTERS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-LARGE = 64  # pixels from which on the stem halves the side first
 
 
 @spaces.register("chain")
@@ -23,8 +23,7 @@ class Chain(Architecture):
     def space(self) -> Space:
         """Stages 1 to 4, each with depth, filters, kernel, block, residual; activation, downsampling, head."""
         side = min(self.shape[1:])
-        body = side >> _stem_halvings(side)
-        most = max(1, min(4, int(math.log2(body)) - 1))
+        most = most_stages(side)
         least = max(1, most - 2)
         stages = {f"n{n}": self._stages(n) for n in range(least, most + 1)}
         return Space(
@@ -67,7 +66,7 @@ class Chain(Architecture):
         activation = config["activation"]
         nodes = [Node.make("image", "input")]
         channels = shape[0]
-        for halving in range(_stem_halvings(min(shape[1:]))):
+        for halving in range(stem_halvings(min(shape[1:]))):
             kernel = 5 if halving == 0 else 3
             nodes.append(_conv(f"stem{halving + 1}", nodes[-1].name, 16, kernel, activation, stride=2))
             channels = 16
@@ -91,10 +90,6 @@ class Chain(Architecture):
         if config["dropout"]:
             nodes.append(Node.make("dropout", "dropout", [nodes[-1].name], rate=config["dropout"]))
         return [*nodes, Node.make("classifier", "linear", [nodes[-1].name], units=self.classes)]
-
-
-def _stem_halvings(side: int) -> int:
-    return 0 if side < LARGE else int(math.log2(side / 32))
 
 
 def _conv(
@@ -125,24 +120,5 @@ def _stage(
     return nodes
 
 
-def main() -> None:
-    """Print a sampled network."""
-    import numpy as np
-
-    from search_spaces.network import shapes_of
-    from search_spaces.op import op_of
-
-    chain = Chain((3, 32, 32), 10)
-    graph = chain.decode(chain.space.sample(np.random.default_rng()), chain.shape)
-    shapes = shapes_of(graph, chain.shape)
-    for node in graph.nodes[1:]:
-        inputs = [shapes[source] for source in node.inputs]
-        op = op_of(node)
-        shape = "x".join(map(str, shapes[node.name]))
-        print(
-            f"{node.name:16} {op.parameters(*inputs):9,} params {op.macs(*inputs):12,} MACs  {shape:12} {op}"
-        )
-
-
 if __name__ == "__main__":
-    main()
+    print(listing(Chain))

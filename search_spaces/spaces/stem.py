@@ -1,0 +1,16 @@
+"""How families for images of any side begin: the side is halved until the body has at most 32 pixels."""
+
+import math
+
+LARGE = 64  # pixels from which on the stem halves the side first
+
+
+def stem_halvings(side: int) -> int:
+    """Return how often a stem halves ``side`` pixels before the first stage: 224 becomes 56, 32 stays."""
+    return 0 if side < LARGE else int(math.log2(side / 32))
+
+
+def most_stages(side: int, most: int = 4) -> int:
+    """Return how many stages, each of half the side of the one before, an image of ``side`` pixels can have."""
+    body = side >> stem_halvings(side)
+    return max(1, min(most, int(math.log2(body)) - 1))
