@@ -33,9 +33,9 @@ class Backbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits."""
         x = x.expand(-1, 3, -1, -1) if x.shape[1] == 1 else x
-        if min(x.shape[2:]) != self.side:
-            scale = self.side / min(x.shape[2:])
-            size = [round(x.shape[2] * scale), round(x.shape[3] * scale)]
+        height, width = (int(pixels) for pixels in x.shape[2:])
+        if (shorter := min(height, width)) != self.side:
+            size = [round(pixels * self.side / shorter) for pixels in (height, width)]
             x = interpolate(x, size=size, mode="bilinear", antialias=False)
         logits: Tensor = self.network(x)
         return logits

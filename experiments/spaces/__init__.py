@@ -1,0 +1,1 @@
+"""Every space: samples, mutants, exports, arithmetic."""
