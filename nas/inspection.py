@@ -18,7 +18,7 @@ from nas.draws import Draw, draw, measured
 from nas.sensitivity import Change, changes
 from nas.trial import Constraint
 from search_spaces.architecture import SearchSpace
-from search_spaces.space import Choice, Float, Parameter, Space
+from search_spaces.space import Choice, Float, Parameter, Space, Value
 
 MOST = 5_000  # draws before a constraint is said to be out of reach
 FREE = tuple(name for name, metric in METRICS.items() if metric.free)
@@ -68,7 +68,11 @@ class Pace:
 
 @dataclass(frozen=True)
 class Inspection:
-    """All that is known of a space before training. ``shown`` are two draws to look at; ``reason`` a decoding error."""
+    """All that is known of a space before training.
+
+    ``reason`` is the first error in decoding, ``configs`` are those of the draws that ``spreads`` name, ``shown`` are
+    two draws to look at.
+    """
 
     sizes: Mapping[str, Size]
     samples: int
@@ -78,6 +82,7 @@ class Inspection:
     same_network: int
     same_design: int
     spreads: Mapping[str, Spread]
+    configs: Mapping[int, Mapping[str, Value]]
     changes: tuple[Change, ...]
     reaches: tuple[Reach, ...]
     ninetieth_macs: float
@@ -110,6 +115,8 @@ def inspect(
         raise ValueError(f"none of {samples} samples decodes; the first says: {reason}")
     default = measured(search_space.decode(search_space.space.default()))
     macs = sorted(one.metrics["macs"] for one in draws)
+    spreads = {name: spread(draws, name, value) for name, value in default.items()}
+    named = {number for one in spreads.values() for number in one.where}
     return Inspection(
         sizes={
             name: size_of(part) for name, part in search_space.space.parts.items() if isinstance(part, Space)
@@ -120,7 +127,8 @@ def inspect(
         reason=reason,
         same_network=len(draws) - len({one.network for one in draws}),
         same_design=len(draws) - len({(one.network, one.design.recipe) for one in draws}),
-        spreads={name: spread(draws, name, value) for name, value in default.items()},
+        spreads=spreads,
+        configs={one.number: dict(one.design.config) for one in draws if one.number in named},
         changes=changes(search_space, draws, seed),
         reaches=reaches(search_space, constraints, draws, samples, seed),
         ninetieth_macs=macs[math.ceil(0.9 * len(macs)) - 1],

@@ -28,12 +28,7 @@ from search_spaces.recipe import recipe_space
 
 WIDTH = 120  # columns where there is no terminal to ask
 EXACT = 1_000_000  # combinations up to which they are written out
-LABELS = {
-    "params": "parameters",
-    "macs": "MACs of an image",
-    "size": "size of weights",
-    "memory": "training memory*",
-}
+LABELS = {"params": "parameters", "macs": "MACs", "size": "weights", "memory": "memory*"}
 
 
 def summarise(
@@ -49,7 +44,6 @@ def summarise(
     side: int | None = None,
     png: str | None = None,
     as_json: bool = False,
-    console: Console | None = None,
 ) -> None:
     """Print what the space ``name`` is like for ``data``; a ``ValueError`` at the end if no draw holds a constraint."""
     bounds, kind = [Constraint.parse(text) for text in constraints], spaces.get(name)
@@ -64,20 +58,25 @@ def summarise(
     search_space = SearchSpace(
         kind(dataset.shape, classes), recipe_space(dataset.shape, classes, len(dataset.train))
     )
+    console = None if as_json else _console()
+    if console is not None:
+        _say(console, images.summary(dataset))
     found = inspect(search_space, samples=samples, seed=seed, constraints=bounds)
     if timing and not found.impossible:
         found = dataclasses.replace(found, pace=pace(search_space, dataset, found, device))
     if png is not None:
         Path(png).write_bytes(pictures(found.shown))
-    if as_json:
+    if console is None:
         print(json.dumps({"space": name, "data": dataset.name, **plain(found)}, indent=1))
     else:
-        console = console or Console(highlight=False)
-        if not console.is_terminal:
-            console = Console(file=console.file, highlight=False, width=WIDTH)
-        show(console, f"{images.summary(dataset)}\nspace {name}", found)
+        show(console, f"space {name}", found)
     if found.impossible:
         raise ValueError(found.impossible)
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDTH)
 
 
 def plain(found: Inspection) -> dict[str, Any]:
@@ -97,7 +96,7 @@ def plain(found: Inspection) -> dict[str, Any]:
 
 
 def show(console: Console, head: str, found: Inspection) -> None:
-    """Print the inspection on ``console``, under the lines of ``head``."""
+    """Print the inspection on ``console``, under the line ``head``."""
     _say(console, head)
     for name, size in found.sizes.items():
         _say(console, f"  {name + ':':14}{_size(size)}")
@@ -105,7 +104,7 @@ def show(console: Console, head: str, found: Inspection) -> None:
     console.print(_spreads(console, found))
     _say(
         console,
-        "* an estimate, float32: outputs of all layers for a batch of the recipe, weights, gradients, optimizer",
+        "* in training, estimated: outputs of all layers for a batch of the recipe, weights, gradients, optimizer",
     )
     _say(console, _dead(found))
     if found.reaches:

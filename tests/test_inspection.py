@@ -92,6 +92,8 @@ def test_extremes_are_those_of_all_networks(found):
         assert spread.median == statistics.median_low(values)
         named = [draw(small(), number, 3).metrics[name] for number in spread.where]
         assert named == [spread.minimum, spread.median, spread.maximum]
+        configs = [dict(draw(small(), number, 3).design.config) for number in spread.where]
+        assert [found.configs[number] for number in spread.where] == configs
     assert found.spreads["params"].default == small().decode(small().space.default()).parameters
 
 
