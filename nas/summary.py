@@ -46,7 +46,8 @@ def summarise(
     as_json: bool = False,
 ) -> None:
     """Print what the space ``name`` is like for ``data``; a ``ValueError`` at the end if no draw holds a constraint."""
-    bounds, kind = [Constraint.parse(text) for text in constraints], spaces.get(name)
+    bounds = [Constraint.parse(text) for text in constraints]
+    spaces.get(name)
     check(samples, seed, bounds)
     find_device(device)
     if png is not None and not Path(png).parent.is_dir():
@@ -54,10 +55,7 @@ def summarise(
             f"no folder {str(Path(png).parent)!r} for the picture; make it, or name another file"
         )
     dataset = images.load(data, seed=seed, root=Path(root) if root else None, side=side)
-    classes = len(dataset.classes)
-    search_space = SearchSpace(
-        kind(dataset.shape, classes), recipe_space(dataset.shape, classes, len(dataset.train))
-    )
+    search_space = space_for(name, dataset)
     console = None if as_json else _console()
     if console is not None:
         _say(console, images.summary(dataset))
@@ -72,6 +70,12 @@ def summarise(
         show(console, f"space {name}", found)
     if found.impossible:
         raise ValueError(found.impossible)
+
+
+def space_for(name: str, dataset: images.Dataset) -> SearchSpace:
+    """Return the space that a search of ``dataset`` in the family ``name`` has."""
+    shape, classes = dataset.shape, len(dataset.classes)
+    return SearchSpace(spaces.get(name)(shape, classes), recipe_space(shape, classes, len(dataset.train)))
 
 
 def _console() -> Console:

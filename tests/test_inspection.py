@@ -11,12 +11,15 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from estimators import dataset as images
 from estimators.dataset import load
 from nas.cli import main
 from nas.draws import Draw, draw, generator, rows, training_memory
+from nas.folder import Folder, Settings
+from nas.front import _search_space
 from nas.inspection import MOST, inspect, pace, size_of
 from nas.sensitivity import TRIES
-from nas.summary import plain, show
+from nas.summary import plain, show, space_for
 from nas.trial import Constraint
 from search_spaces.architecture import Architecture, SearchSpace
 from search_spaces.graph import Graph, Node
@@ -224,6 +227,14 @@ def test_seconds_come_from_the_estimator():
     order = [found.spreads["macs"].default, found.spreads["macs"].median, found.ninetieth_macs]
     seconds = [timed.default, timed.median, timed.ninetieth]
     assert np.array_equal(np.argsort(order, kind="stable"), np.argsort(seconds, kind="stable"))
+
+
+def test_the_space_is_that_of_a_search(tmp_path):
+    rng = np.random.default_rng(0)
+    lopsided = load((rng.integers(0, 256, (400, 16, 16, 3), dtype=np.uint8), np.arange(400) % 10 // 9))
+    images.save(lopsided, tmp_path / "data")
+    searched = _search_space(Settings(data="x", trials=1), Folder(tmp_path), None)
+    assert space_for("chain", lopsided).space.fingerprint == searched.space.fingerprint
 
 
 def test_the_command(tmp_path, capsys):
