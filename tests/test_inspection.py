@@ -219,7 +219,8 @@ def test_the_same_seed_draws_the_same(found):
     assert inspect(small(), samples=300, seed=4).changes != () and draw(small(), 5, 1) != draw(small(), 5, 2)
 
 
-def test_seconds_come_from_the_estimator():
+def test_seconds_come_from_the_estimator(monkeypatch):
+    monkeypatch.setattr("nas.calibration.AGAIN", 0.0)
     dataset, space = load("digits"), SearchSpace(Chain(SHAPE, 10), recipe_space(SHAPE, 10, 1_222))
     found = inspect(space, samples=20)
     timed = pace(space, dataset, found, "cpu")
