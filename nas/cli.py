@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check an exported model in a clean process")
     verify.add_argument("folder", help="folder of the exported model")
     verify.set_defaults(command=_verify)
+    _add_space(commands.add_parser("space", help="what a search space holds, before anything is trained"))
     listing = commands.add_parser("list", help="the plug-ins there are")
     listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     listing.set_defaults(command=_list)
@@ -132,6 +133,29 @@ def _add_search(search: argparse.ArgumentParser) -> None:
     search.add_argument("--config", help="YAML file with any of these; the command line wins")
     search.add_argument("--out", help="run folder to make (default: runs/NAME)")
     search.set_defaults(command=_search)
+
+
+def _add_space(space: argparse.ArgumentParser) -> None:
+    space.add_argument("name", help="family of architectures (see `nas list spaces`)")
+    space.add_argument("--data", required=True, help="the images, as `nas search` takes them")
+    space.add_argument("--samples", type=int, default=500, help="designs to draw (default 500)")
+    space.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
+    space.add_argument(
+        "--constraint",
+        action="append",
+        default=[],
+        dest="constraints",
+        help="for example 'params<=1e6'; may stand several times",
+    )
+    space.add_argument("--device", default="auto", help="where to time: auto, cpu, cuda or cuda:0")
+    space.add_argument(
+        "--no-timing", action="store_false", dest="timing", help="train nothing, not even to time it"
+    )
+    space.add_argument("--root", help="folder of torchvision's files")
+    space.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")
+    space.add_argument("--png", help="file for a picture of the two networks shown")
+    space.add_argument("--json", action="store_true", dest="as_json", help="one JSON object")
+    space.set_defaults(command=_space)
 
 
 def _search(options: argparse.Namespace) -> None:
@@ -241,6 +265,12 @@ def _verify(options: argparse.Namespace) -> None:
         f"{options.folder}: verified in a clean process on {report['images']:.0f} images, "
         f"top-1 equal on {report['top1_equal']:.0%}, worst difference {report['worst']:.2g} of what is allowed"
     )
+
+
+def _space(options: argparse.Namespace) -> None:
+    from nas.summary import summarise
+
+    summarise(**{name: value for name, value in vars(options).items() if name != "command"})
 
 
 def _list(options: argparse.Namespace) -> None:
