@@ -11,9 +11,9 @@ from math import prod
 import numpy as np
 
 from search_spaces.architecture import Design, SearchSpace
+from search_spaces.block import walk
 from search_spaces.graph import Node
-from search_spaces.network import shapes_of
-from search_spaces.op import Op, Shape, op_of
+from search_spaces.op import Shape
 from search_spaces.recipe import Recipe
 from search_spaces.space import Configuration
 
@@ -77,37 +77,20 @@ def training_memory(design: Design) -> float:
     An estimate: gradients of outputs and the scratch space of kernels are not in it. What autograd saves for a
     batch was 0.65 to 1.06 of the outputs counted here, on 24 networks of the chain space (float32).
     """
-    assert design.graph is not None, "a network built by a function of one's own has no graph"
-    recipe, graph = Recipe.parse(design.recipe), design.graph.simplified()
-    shapes = shapes_of(graph, design.shape)
-    outputs = prod(design.shape)
-    for node in graph.nodes[1:]:
-        outputs += _outputs(op_of(node), [shapes[source] for source in node.inputs])
+    recipe = Recipe.parse(design.recipe)
     copies = 2 + MOMENTS.get(recipe.optimizer, 2) + bool(recipe.ema)
-    return 4.0 * (recipe.batch_size * outputs + copies * design.parameters)
-
-
-def _outputs(op: Op, inputs: list[Shape]) -> int:
-    """Count the elements of all layers' outputs, or of the one output of an op without layers."""
-    layers, total = op.layers(*inputs), 0
-    if not layers:
-        return prod(op.shape(*inputs))
-    shape = inputs[0]
-    for layer in layers:
-        shape = layer.shape(shape)
-        total += prod(shape)
-    return total
+    return 4.0 * (recipe.batch_size * (prod(design.shape) + design.outputs) + copies * design.parameters)
 
 
 def rows(design: Design) -> list[Row]:
-    """Return the nodes of the simplified network in order, the input left out."""
-    assert design.graph is not None, "a network built by a function of one's own has no graph"
-    graph, found = design.graph.simplified(), []
-    shapes = shapes_of(graph, design.shape)
-    for node in graph.nodes[1:]:
-        op, inputs = op_of(node), [shapes[source] for source in node.inputs]
-        found.append(Row(node.name, _text(node), shapes[node.name], op.parameters(*inputs), op.macs(*inputs)))
-    return found
+    """Return the nodes of the simplified network in order, the input left out; of an opaque one, its name alone."""
+    if design.graph is None:
+        name = " ".join(f"{path} {value}" for path, value in design.config.part("architecture").items())
+        return [Row("network", name, (design.classes,), design.parameters, design.macs)]
+    return [
+        Row(node.name, _text(node), shape, op.parameters(*inputs), op.macs(*inputs))
+        for node, op, inputs, shape in walk(design.graph.simplified(), design.shape)
+    ]
 
 
 def _text(node: Node) -> str:

@@ -52,7 +52,8 @@ def _pairs(
     left = TRIES
     for attempt in range(3 * TRIES):
         drawn = attempt < len(active)
-        config = active[attempt] if drawn else search_space.space.complete(dict(slot.conditions), rng)
+        opening = {path: options[attempt % len(options)] for path, options in slot.conditions}
+        config = active[attempt] if drawn else search_space.space.complete(opening, rng)
         other = _other(search_space.space, config, slot.path, rng)
         if other is None:
             continue

@@ -96,11 +96,22 @@ class Design:
             return self.build(self.config.part("architecture"))
 
     @cached_property
+    def _measured(self) -> tuple[int, int, int, int]:
+        assert self.build is not None
+        return _measured(self.build, self.config.part("architecture"), self.shape)
+
+    @cached_property
+    def outputs(self) -> int:
+        """Number of values that all layers put out for one image: about what training keeps for the way back."""
+        if self.graph is None:
+            return self._measured[3]
+        return sum(op.outputs(*i) for _, op, i, _ in walk(self.graph.simplified(), self.shape))
+
+    @cached_property
     def _cost(self) -> tuple[int, int, int]:
         """Parameters, multiply-accumulates for one image, float32 values of weights and buffers."""
         if self.graph is None:
-            assert self.build is not None
-            return _measured(self.build, self.config.part("architecture"), self.shape)
+            return self._measured[:3]
         parameters = macs = buffers = 0
         for _, op, inputs, _ in walk(self.graph.simplified(), self.shape):
             parameters += op.parameters(*inputs)
@@ -124,7 +135,7 @@ class Design:
         return {"params": float(parameters), "macs": float(macs), "size": 4.0 * values}
 
 
-def _measured(build: Build, config: Configuration, shape: Shape) -> tuple[int, int, int]:
+def _measured(build: Build, config: Configuration, shape: Shape) -> tuple[int, int, int, int]:
     """Count an opaque network by running it once on zeros: without memory or arithmetic, where it allows that."""
     import torch
 
@@ -136,14 +147,17 @@ def _measured(build: Build, config: Configuration, shape: Shape) -> tuple[int, i
             return _counted(build(config), torch.zeros(1, *shape))
 
 
-def _counted(network: "nn.Module", x: "Tensor") -> tuple[int, int, int]:
+def _counted(network: "nn.Module", x: "Tensor") -> tuple[int, int, int, int]:
+    """Return parameters, multiply-accumulates, values of weights and buffers, values that the leaves put out."""
     import torch
     from torch import nn
 
-    total = 0
+    total = outputs = 0
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
-        nonlocal total
+        nonlocal total, outputs
+        if not any(True for _ in module.children()):
+            outputs += output[0].numel()
         if isinstance(module, nn.Conv2d):
             total += output[0].numel() * module.weight[0].numel()
         elif isinstance(module, nn.Linear):
@@ -154,7 +168,8 @@ def _counted(network: "nn.Module", x: "Tensor") -> tuple[int, int, int]:
     with torch.no_grad():
         network.eval()(x)
     parameters = sum(p.numel() for p in network.parameters())
-    return parameters, total, parameters + sum(b.numel() for b in network.buffers() if b.is_floating_point())
+    buffers = sum(b.numel() for b in network.buffers() if b.is_floating_point())
+    return parameters, total, parameters + buffers, outputs
 
 
 class Opaque(Architecture):

@@ -7,6 +7,8 @@ arithmetic are those of its body. Blocks may hold blocks.
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from search_spaces.graph import INPUT, Graph, Node
 from search_spaces.op import Layer, Op, Shape, op_of
@@ -24,17 +26,40 @@ class Block(Op):
         return ()
 
     def shape(self, *shapes: Shape) -> Shape:
-        body = self.body(shapes[0])
-        return next(out for node, _, _, out in walk(body, shapes[0]) if node.name == body.output)
+        return _sums(self, shapes[0]).shape
 
     def parameters(self, *shapes: Shape) -> int:
-        return sum(op.parameters(*inputs) for _, op, inputs, _ in _inside(self, shapes[0]))
+        return _sums(self, shapes[0]).parameters
 
     def buffers(self, *shapes: Shape) -> int:
-        return sum(op.buffers(*inputs) for _, op, inputs, _ in _inside(self, shapes[0]))
+        return _sums(self, shapes[0]).buffers
 
     def macs(self, *shapes: Shape) -> int:
-        return sum(op.macs(*inputs) for _, op, inputs, _ in _inside(self, shapes[0]))
+        return _sums(self, shapes[0]).macs
+
+    def outputs(self, *shapes: Shape) -> int:
+        return _sums(self, shapes[0]).outputs
+
+
+class Sums(NamedTuple):
+    """What a block is as a whole: the shape of its output, and its counts."""
+
+    shape: Shape
+    parameters: int
+    buffers: int
+    macs: int
+    outputs: int
+
+
+@lru_cache(maxsize=1 << 16)
+def _sums(block: Block, shape: Shape) -> Sums:
+    """Walk the body once: a search meets the same block on the same input again and again."""
+    body = block.body(shape).simplified()
+    visits = list(walk(body, shape))
+    out = next(out for node, _, _, out in visits if node.name == body.output)
+    counts = [(op.parameters(*i), op.buffers(*i), op.macs(*i), op.outputs(*i)) for _, op, i, _ in visits]
+    parameters, buffers, macs, outputs = (sum(column) for column in zip(*counts, strict=True))
+    return Sums(out, parameters, buffers, macs, outputs)
 
 
 Visit = tuple[Node, Op, tuple[Shape, ...], Shape]
@@ -50,10 +75,6 @@ def walk(graph: Graph, shape: Shape) -> Iterator[Visit]:
         op, inputs = op_of(node), tuple(shapes[source] for source in node.inputs)
         shapes[node.name] = op.shape(*inputs)
         yield node, op, inputs, shapes[node.name]
-
-
-def _inside(block: Block, shape: Shape) -> Iterator[Visit]:
-    return walk(block.body(shape).simplified(), shape)
 
 
 def expanded(graph: Graph, shape: Shape) -> Graph:

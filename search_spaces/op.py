@@ -11,6 +11,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -119,36 +120,45 @@ class Op(ABC):
     def shape(self, *shapes: Shape) -> Shape:
         """Return the output's shape; a ``ValueError`` when these inputs are impossible."""
         shape = shapes[0]
-        for layer in self.layers(*shapes):
+        for layer in layers_of(self, shapes):
             shape = layer.shape(shape)
         return shape
 
     def parameters(self, *shapes: Shape) -> int:
         """Return the number of trained weights."""
-        return sum(layer.parameters for layer in self.layers(*shapes))
+        return sum(layer.parameters for layer in layers_of(self, shapes))
 
     def buffers(self, *shapes: Shape) -> int:
         """Return the number of float32 values kept beside the weights."""
-        return sum(layer.buffers for layer in self.layers(*shapes))
+        return sum(layer.buffers for layer in layers_of(self, shapes))
 
     def macs(self, *shapes: Shape) -> int:
         """Return the multiply-accumulates for one image."""
         total, shape = 0, shapes[0]
-        for layer in self.layers(*shapes):
+        for layer in layers_of(self, shapes):
             total += layer.macs(shape)
             shape = layer.shape(shape)
         return total
+
+    def outputs(self, *shapes: Shape) -> int:
+        """Return how many values its layers put out for one image, or the op itself, if it has no layers."""
+        total, shape = 0, shapes[0]
+        layers = layers_of(self, shapes)
+        for layer in layers:
+            shape = layer.shape(shape)
+            total += prod(shape)
+        return total if layers else prod(self.shape(*shapes))
 
     def build(self, *shapes: Shape) -> "nn.Module":
         """Return the torch module of the layers; only for ops that have some."""
         from torch import nn
 
-        modules = [layer.build() for layer in self.layers(*shapes)]
+        modules = [layer.build() for layer in layers_of(self, shapes)]
         return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
     def expression(self, *shapes: Shape) -> str:
         """Return the expression that builds the same module in plain PyTorch; empty without layers."""
-        layers = [layer.expression() for layer in self.layers(*shapes)]
+        layers = [layer.expression() for layer in layers_of(self, shapes)]
         if len(layers) < 2:
             return "".join(layers)
         return f"nn.Sequential({', '.join(layers)})"
@@ -165,6 +175,13 @@ class Op(ABC):
         return f"{module}({names[0]})" if module else names[0]
 
 
+@lru_cache(maxsize=1 << 16)
+def layers_of(op: Op, shapes: tuple[Shape, ...]) -> tuple[Layer, ...]:
+    """Return ``op.layers(*shapes)``; a search asks for the same again and again."""
+    return op.layers(*shapes)
+
+
+@lru_cache(maxsize=1 << 14)
 def op_of(node: "Node") -> Op:
     """Return the op that ``node`` describes; unknown names and attributes are a ``ValueError``."""
     kind = ops.get(node.op)
