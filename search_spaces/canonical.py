@@ -26,7 +26,7 @@ def canonical(labels: Sequence[str], edges: Sequence[Links]) -> str:
     """Return the text of the graph of ``labels`` whose node i reads ``edges[i]``, all of them from earlier nodes."""
     texts = [labels[0]]
     base = 0
-    for cut in _cuts(edges):
+    for cut in cuts(edges):
         own = tuple(
             tuple((source - base, mark) for source, mark in edges[i]) for i in range(base + 1, cut + 1)
         )
@@ -38,7 +38,7 @@ def canonical(labels: Sequence[str], edges: Sequence[Links]) -> str:
     return "\n".join(texts)
 
 
-def _cuts(edges: Sequence[Links]) -> list[int]:
+def cuts(edges: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
     """Return the nodes after the first that no edge spans: every path from source to sink runs through them."""
     last = list(range(len(edges)))  # the last reader of each node
     for node, links in enumerate(edges):
