@@ -33,7 +33,7 @@ def canonical(labels: Sequence[str], edges: Sequence[Links]) -> str:
         if cut == base + 1:
             texts.append(ascii((labels[cut], sorted(own[0]))))
         else:
-            texts.append(_block_text(("", *labels[base + 1 : cut + 1]), ((), *own)))
+            texts.append(block_text(("", *labels[base + 1 : cut + 1]), ((), *own)))
         base = cut
     return "\n".join(texts)
 
@@ -53,7 +53,8 @@ def cuts(edges: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
 
 
 @lru_cache(maxsize=KEPT)
-def _block_text(labels: Labels, edges: tuple[Links, ...]) -> str:
+def block_text(labels: Labels, edges: tuple[Links, ...]) -> str:
+    """Return the text of one block: ``labels`` and ``edges`` from its source, whose label is empty, to its sink."""
     return _Block(labels, edges).text()
 
 

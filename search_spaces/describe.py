@@ -122,13 +122,16 @@ def _neighbourhoods(labels: Sequence[str], reads: Sequence[Sequence[int]]) -> Co
         for source in sources:
             readers[source].append(node)
     codes = [zlib.crc32(label.encode()) for label in labels]
+    hashes: dict[tuple[int, tuple[int, ...], tuple[int, ...]], int] = {}
     found: Counter[str] = Counter()
     for number in range(1, ROUNDS + 1):
-        codes = [
-            zlib.crc32(
-                repr((code, sorted([codes[i] for i in sources]), sorted([codes[i] for i in after]))).encode()
-            )
+        around = [
+            (code, tuple(sorted([codes[i] for i in sources])), tuple(sorted([codes[i] for i in after])))
             for code, sources, after in zip(codes, reads, readers, strict=True)
         ]
-        found.update([f"wl{number}:{code:08x}" for code in codes])
+        for one in around:
+            if one not in hashes:
+                hashes[one] = zlib.crc32(repr(one).encode())
+        codes = [hashes[one] for one in around]
+        found.update({f"wl{number}:{code:08x}": count for code, count in Counter(codes).items()})
     return found
