@@ -6,6 +6,7 @@ Decoding is pure. Nothing here imports torch before a network is built.
 
 import hashlib
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.block import walk
+from search_spaces.describe import Description, describe
 from search_spaces.graph import Graph
 from search_spaces.op import Shape
 from search_spaces.recipe import image_shape
@@ -134,6 +136,12 @@ class Design:
         parameters, macs, values = self._cost
         return {"params": float(parameters), "macs": float(macs), "size": 4.0 * values}
 
+    def describe(self) -> Description:
+        """Return features for surrogates; of an opaque design only parameters and MACs are known."""
+        if self.graph is None:
+            return Description(math.log1p(self.parameters), math.log1p(self.macs), 0, 0.0, {})
+        return describe(self.graph, self.parameters, self.macs)
+
 
 def _measured(build: Build, config: Configuration, shape: Shape) -> tuple[int, int, int, int]:
     """Count an opaque network by running it once on zeros: without memory or arithmetic, where it allows that."""
@@ -226,3 +234,7 @@ class SearchSpace:
     def measure(self, config: Configuration) -> Mapping[str, float]:
         """Return the free metrics of the design of ``config``."""
         return self.decode(config).measure()
+
+    def describe(self, config: Configuration) -> Description:
+        """Return the features of the network of ``config``; its recipe is no part of them."""
+        return self.decode(config).describe()

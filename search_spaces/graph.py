@@ -1,21 +1,22 @@
 """Networks as plain data: a directed acyclic graph of ops, with a canonical key. No torch.
 
-Keys: nodes are coloured by what they are and by what stands before and behind them, refined until the partition is
-stable, and ties are broken by trying each member of the first cell (McKay and Piperno 2014, section 2). So one node
-used twice is never taken for two nodes with weights of their own, as hashing the unfolded tree would.
+Two graphs are one network when they compute the same with the same weights, as far as that can be told without
+knowing the ops: names, skips and the order and nesting of sums do not count, nor does what stands on no path from the
+images to the output. Such parts are never built: a convolution that only zeros reach would add a constant at most.
+A node used twice is never taken for two nodes with weights of their own, as hashing the unfolded tree would.
 """
 
 import hashlib
-import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from search_spaces.canonical import Links, canonical
 from search_spaces.space import Value
 
 INPUT, SKIP, NONE, SUM = "input", "skip", "none", "sum"
-COMMUTATIVE = frozenset({SUM})  # ops whose inputs have no order
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Node:
     def make(cls, name: str, op: str, inputs: Sequence[str] = (), **attrs: Value) -> "Node":
         """Return a node with its attributes in canonical order."""
         return cls(name, op, tuple(inputs), tuple(sorted(attrs.items())))
+
+    @cached_property
+    def label(self) -> str:
+        """What the node does, as text: typed (True is not 1), and the same on every machine."""
+        return ascii((self.op, self.attrs))
 
 
 @dataclass(frozen=True)
@@ -66,31 +72,46 @@ class Graph:
         return {node.name: node for node in self.nodes}
 
     def simplified(self) -> "Graph":
-        """Return the graph that computes the same without dead nodes, skips, zeros in sums and sums of one."""
+        """Return the graph that computes the same without skips, sums of one, and what is on no path to the output.
+
+        What only zeros reach is zero, and zeros leave the sums they stand in. Those that an op of several inputs reads
+        stay, since they give it a shape; so does a whole graph that no image passes.
+        """
+        return self._simplified[0]
+
+    @cached_property
+    def _simplified(self) -> tuple["Graph", bool]:
+        """The simplified graph, and whether the images reach its output."""
         alias: dict[str, str] = {}
         zero: set[str] = set()
         kept: list[Node] = []
         for node in self.nodes:
-            inputs = tuple(alias.get(source, source) for source in node.inputs)
-            if node.op == SUM:
-                inputs = tuple(source for source in inputs if source not in zero) or inputs[:1]
+            inputs = tuple([alias.get(source, source) for source in node.inputs])
+            if node.op == NONE or (inputs and zero.issuperset(inputs)):
+                zero.add(node.name)
+            elif node.op == SUM:
+                inputs = tuple([source for source in inputs if source not in zero])
             if node.op == SKIP or (node.op == SUM and len(inputs) == 1):
                 alias[node.name] = inputs[0]
-                continue
-            if node.op == NONE:
-                zero.add(node.name)
-            kept.append(Node(node.name, node.op, inputs, node.attrs))
+            else:
+                kept.append(node if inputs == node.inputs else Node(node.name, node.op, inputs, node.attrs))
         output = alias.get(self.output, self.output)
         live = {output, self.nodes[0].name}
         for node in reversed(kept):
             if node.name in live:
                 live.update(node.inputs)
-        return Graph(tuple(node for node in kept if node.name in live), output)
+        nodes = tuple([node for node in kept if node.name in live])
+        return (self if nodes == self.nodes else Graph(nodes, output)), output not in zero
 
     def key(self) -> str:
-        """Hash that is equal for equal networks: names, dead nodes and the order of a sum's inputs do not count."""
-        graph = self.simplified()
-        return hashlib.sha256(_canonical(graph, _colours(graph)).encode()).hexdigest()[:16]
+        """Hash that is equal for equal networks: sixteen hexadecimal digits, the same on every machine."""
+        return self._key
+
+    @cached_property
+    def _key(self) -> str:
+        graph, reached = self._simplified
+        text = canonical(*_rows(graph)) if reached else NONE
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values that ``from_json`` reads."""
@@ -108,75 +129,37 @@ class Graph:
         )
 
 
-def _digest(value: object) -> str:
-    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+def _rows(graph: Graph) -> tuple[list[str], list[Links]]:
+    """Return labels, and links to what each reads: sums of sums are one sum, and equal sums are one node.
 
+    A link's mark is the input's place, or for a sum how often it is added.
+    """
+    labels: list[str] = []
+    edges: list[Links] = []
+    place: dict[str, int] = {}  # row of a node that is no sum
+    added: dict[str, Counter[int]] = {}  # of a sum: how often each row is added
+    sums: dict[Links, int] = {}
 
-def _ordered(op: str, colours: list[str]) -> list[str]:
-    return sorted(colours) if op in COMMUTATIVE else colours
+    def row(label: str, links: Links) -> int:
+        labels.append(label)
+        edges.append(links)
+        return len(labels) - 1
 
+    def read(name: str) -> int:
+        if name in place:
+            return place[name]
+        links = tuple(sorted(added[name].items()))
+        if links not in sums:
+            sums[links] = row(SUM, links)
+        return sums[links]
 
-def _colours(graph: Graph) -> dict[str, str]:
-    start = {n.name: _digest((n.op, n.attrs, n.name == graph.output)) for n in graph.nodes}
-    return _refine(graph, start)
-
-
-def _refine(graph: Graph, colours: dict[str, str]) -> dict[str, str]:
-    """Refine ``colours`` by those of inputs and consumers until no cell splits any more."""
-    count = len(set(colours.values()))
-    while True:
-        consumers: dict[str, list[tuple[str, int]]] = {node.name: [] for node in graph.nodes}
-        for node in graph.nodes:
-            for place, source in enumerate(node.inputs):
-                consumers[source].append((colours[node.name], 0 if node.op in COMMUTATIVE else place))
-        colours = {
-            n.name: _digest(
-                (colours[n.name], _ordered(n.op, [colours[s] for s in n.inputs]), sorted(consumers[n.name]))
-            )
-            for n in graph.nodes
-        }
-        if len(set(colours.values())) == count:
-            return colours
-        count = len(set(colours.values()))
-
-
-def _canonical(graph: Graph, colours: dict[str, str]) -> str:
-    """Return the least text among those of all orders that agree with the colours."""
-    cells: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        cells.setdefault(colours[node.name], []).append(node)
-    tied = min((colour for colour, members in cells.items() if len(members) > 1), default=None)
-    if tied is None:
-        return _text(graph, colours)
-    texts, tried = [], set()
-    for node in cells[tied]:
-        if (twins := _neighbours(graph, node)) in tried:
-            continue  # same inputs, same consumers: exchanging the two is an automorphism
-        tried.add(twins)
-        texts.append(_canonical(graph, _refine(graph, {**colours, node.name: _digest((tied, "first"))})))
-    return min(texts)
-
-
-def _neighbours(graph: Graph, node: Node) -> tuple[object, ...]:
-    inputs = tuple(_ordered(node.op, list(node.inputs)))
-    consumers = tuple(
-        (other.name, 0 if other.op in COMMUTATIVE else place)
-        for other in graph.nodes
-        for place, source in enumerate(other.inputs)
-        if source == node.name
-    )
-    return inputs, consumers
-
-
-def _text(graph: Graph, colours: dict[str, str]) -> str:
-    order = sorted(graph.nodes, key=lambda node: colours[node.name])
-    place = {node.name: i for i, node in enumerate(order)}
-    rows = [
-        (
-            n.op,
-            n.attrs,
-            sorted(place[s] for s in n.inputs) if n.op in COMMUTATIVE else [place[s] for s in n.inputs],
-        )
-        for n in order
-    ]
-    return json.dumps([rows, place[graph.output]])
+        if node.op == SUM:
+            added[node.name] = Counter()
+            for source in node.inputs:
+                added[node.name].update(added[source] if source in added else (place[source],))
+        else:
+            links = tuple([(read(source), at) for at, source in enumerate(node.inputs)])
+            place[node.name] = row(node.label, links)
+    read(graph.output)
+    return labels, edges

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, ItemsView, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Union
@@ -38,6 +38,15 @@ class Configuration(Mapping[str, Value]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._values
+
+    def keys(self) -> KeysView[str]:
+        return self._values.keys()
+
+    def items(self) -> ItemsView[str, Value]:
+        return self._values.items()
 
     def __hash__(self) -> int:
         return hash(self.id)
@@ -285,12 +294,14 @@ class Choice(Parameter):
 
     def index(self, value: Value) -> int:
         """Return the place of ``value`` among the options; types count (True is not 1)."""
-        return next(
-            i for i, option in enumerate(self.options) if option == value and type(option) is type(value)
-        )
+        return self._places[type(value), value]
+
+    @cached_property
+    def _places(self) -> dict[tuple[type, Value], int]:
+        return {(type(option), option): place for place, option in enumerate(self.options)}
 
     def problem(self, value: Any) -> str | None:
-        known = any(option == value and type(option) is type(value) for option in self.options)
+        known = isinstance(value, Hashable) and (type(value), value) in self._places
         return None if known else f"{value!r} is not one of {list(self.options)!r}"
 
     @property
@@ -328,7 +339,10 @@ class Slot:
 
     def active(self, values: Mapping[str, Value]) -> bool:
         """Return whether the parameter exists, given the values of those that stand before it."""
-        return all(path in values and values[path] in options for path, options in self.conditions)
+        if not self.conditions:
+            return True
+        path, options = self.conditions[-1]  # what it opens is active only where it is active itself
+        return path in values and values[path] in options
 
 
 class Space:
@@ -377,6 +391,21 @@ class Space:
     def _slot(self) -> dict[str, Slot]:
         return {slot.path: slot for slot in self.slots}
 
+    @cached_property
+    def _skips(self) -> tuple[int, ...]:
+        """For each slot the place of the next one that may be active when this one is not."""
+        return tuple(
+            next(
+                (
+                    later
+                    for later in range(at + 1, len(self.slots))
+                    if self.slots[later].conditions[: len(slot.conditions)] != slot.conditions
+                ),
+                len(self.slots),
+            )
+            for at, slot in enumerate(self.slots)
+        )
+
     def parameter(self, path: str) -> Parameter:
         """Return the parameter at ``path``; an unknown path is a ``ValueError``."""
         if path not in self._slot:
@@ -415,14 +444,19 @@ class Space:
 
     def complete(self, partial: Mapping[str, Value], rng: np.random.Generator) -> Configuration:
         """Keep what of ``partial`` is active and in range, draw the rest. The way every operator ends."""
+        slots, skips = self.slots, self._skips
         for _ in range(10_000):
             values: dict[str, Value] = {}
-            for slot in self.slots:
-                if slot.active(values):
-                    fits = slot.path in partial and slot.parameter.problem(partial[slot.path]) is None
-                    values[slot.path] = (
-                        partial[slot.path] if fits else slot.parameter.value(float(rng.random()))
-                    )
+            at = 0
+            while at < len(slots):
+                slot = slots[at]
+                if not slot.active(values):
+                    at = skips[at]
+                    continue
+                at += 1
+                path = slot.path
+                fits = path in partial and slot.parameter.problem(partial[path]) is None
+                values[path] = partial[path] if fits else slot.parameter.value(float(rng.random()))
             if all(constraint.holds(values) for constraint in self.constraints):
                 return Configuration(values)
         if partial:

@@ -40,6 +40,7 @@ NODES = {
     "norm": ({"kind": "layer"}, [(9, 8)]),
     "patch": ({"filters": 5, "size": 3}, [(4, 7, 6)]),
     "position": ({}, [(9, 8)]),
+    "projection": ({"filters": 6}, [(4, 6, 6)]),
     "residual": ({"filters": 6, "stride": 2}, [(4, 6, 6)]),
     "separable": ({"filters": 8, "kernel": 3, "stride": 2}, [(4, 6, 6)]),
     "skip": ({}, [(4, 6, 6)]),
