@@ -1,7 +1,7 @@
 """What every experiment records: results one by one, claims beside their bars, and the code they were measured on.
 
 ``results.json`` holds ``runs`` (raw results by name, appended as they come, so that a full run resumes) and ``shows``
-(claims with value, bar, whether it holds, seeds, hardware, versions, command, hash of the code).
+(claims with value, bar, whether it holds, seeds, hardware, versions, command, hash of the code they measured).
 """
 
 import hashlib
@@ -16,11 +16,11 @@ ROOT = Path(__file__).parents[1]
 MEASURED = ("nas", "search_spaces", "estimators")
 
 
-def code_hash(*packages: str) -> str:
-    """Hash of the source of ``packages`` (all three by default): a result is stale when it has changed."""
+def code_hash(*measured: str) -> str:
+    """Hash of the source in ``measured``, packages or files (all by default): a result is stale when it has changed."""
     digest = hashlib.sha256()
-    for package in packages or MEASURED:
-        for path in sorted((ROOT / package).rglob("*.py")):
+    for name in measured or MEASURED:
+        for path in sorted((ROOT / name).rglob("*.py")) if (ROOT / name).is_dir() else [ROOT / name]:
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -42,9 +42,10 @@ def versions(*names: str) -> dict[str, str]:
 
 
 class Record:
-    """The ``results.json`` beside an experiment's ``run.py``."""
+    """The ``results.json`` beside an experiment's ``run.py``; ``measured`` is the code that its results depend on."""
 
-    def __init__(self, script: str) -> None:
+    def __init__(self, script: str, *measured: str) -> None:
+        self.measured = measured or MEASURED
         self.path = Path(script).parent / "results.json"
         self.data: dict[str, Any] = {"runs": {}, "shows": []}
         if self.path.exists():
@@ -53,11 +54,11 @@ class Record:
     def run(self, name: str) -> Any:
         """Return the raw result ``name``, or None if it is missing or of other code."""
         found = self.data["runs"].get(name)
-        return found if found and found["code"] == code_hash() else None
+        return found if found and found["code"] == code_hash(*self.measured) else None
 
     def add(self, name: str, result: dict[str, Any]) -> None:
         """Keep a raw result at once."""
-        self.data["runs"][name] = {**result, "code": code_hash()}
+        self.data["runs"][name] = {**result, "code": code_hash(*self.measured)}
         self._write()
 
     def show(
@@ -73,7 +74,8 @@ class Record:
             "hardware": hardware(),
             "versions": versions("torch", "numpy"),
             "command": command,
-            "code": code_hash(),
+            "measured": list(self.measured),
+            "code": code_hash(*self.measured),
         }
         others = [show for show in self.data["shows"] if show["claim"] != claim]
         self.data["shows"] = [*others, entry]

@@ -12,6 +12,13 @@ from pathlib import Path
 from experiments.nb201 import pairs, table, times
 from experiments.record import Record
 
+MEASURED = (
+    *(f"search_spaces/{name}.py" for name in ("graph", "canonical", "describe", "space", "op", "block")),
+    "search_spaces/ops",
+    "search_spaces/spaces/cell.py",
+    "search_spaces/spaces/chain.py",
+    "nas/operators.py",
+)
 COMMAND = "python -m experiments.nb201.run"
 
 
@@ -71,7 +78,7 @@ def main() -> None:
     parser.add_argument("--table", type=Path, help="nb201_table.npz")
     parser.add_argument("--quick", action="store_true", help="500 rows, 100 and 20,000 pairs")
     options = parser.parse_args()
-    record, command = Record(__file__), COMMAND + (" --quick" if options.quick else "")
+    record, command = Record(__file__, *MEASURED), COMMAND + (" --quick" if options.quick else "")
     show_times(record, command)
     if options.table is not None:
         show_table(record, options.table, options.quick, f"{command} --table nb201_table.npz")

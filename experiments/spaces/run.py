@@ -25,6 +25,16 @@ from nas.operators import mutate, uniform_crossover
 from search_spaces.architecture import Design, SearchSpace, spaces
 from search_spaces.space import Space
 
+MEASURED = (
+    *(
+        f"search_spaces/{name}.py"
+        for name in ("graph", "space", "op", "block", "network", "source", "backbone")
+    ),
+    "search_spaces/ops",
+    "search_spaces/spaces",
+    "nas/operators.py",
+    "nas/exporters",
+)
 SHAPES = ((1, 8, 8), (1, 28, 28), (3, 32, 32), (3, 224, 224))
 CLASSES = 10
 COUNTED = ("conv", "linear", "addmm", "matmul", "scaled_dot_product_attention")
@@ -135,7 +145,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--space", action="append", help="only this one; may stand several times")
     options = parser.parse_args()
-    record, quick = Record(__file__), options.quick
+    record, quick = Record(__file__, *MEASURED), options.quick
     command = "python -m experiments.spaces.run" + (" --quick" if quick else "")
     for name in options.space or spaces.names():
         plan: list[tuple[str, Callable[[str, int], dict], int, str, str]] = [
