@@ -214,12 +214,21 @@ def _planned(
 def _search_space(
     settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None
 ) -> "SearchSpace":
+    import numpy as np
+
     from estimators.dataset import open_saved
     from search_spaces.architecture import Opaque, SearchSpace, spaces
     from search_spaces.recipe import recipe_space
 
     dataset = open_saved(folder.data)
-    recipe = recipe_space(dataset.shape, len(dataset.classes), len(dataset.train))
+    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
+    recipe = recipe_space(
+        dataset.shape,
+        len(dataset.classes),
+        len(dataset.train),
+        imbalance=float(counts.max() / counts.min()),
+        fixed_shape=settings.space == OWN,
+    )
     if settings.space != OWN:
         return SearchSpace(spaces.get(settings.space)(dataset.shape, len(dataset.classes)), recipe)
     if own is None or own[1] is None:
