@@ -1,10 +1,16 @@
 """What a recipe offers, when, and how it is read."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from estimators.dataset import Dataset, save
+from estimators.split import Split
+from nas.folder import OWN, Folder, Settings
+from nas.front import _search_space
 from search_spaces.recipe import NORMALIZE, Recipe, image_shape, recipe_space
-from search_spaces.space import Configuration
+from search_spaces.space import Configuration, Int, Space
 
 COLOUR = (3, 32, 48)
 
@@ -74,3 +80,20 @@ def test_configurations_of_before_are_read(old: bool, new: str) -> None:
     recipe = Recipe.parse(config)
     assert recipe.normalize == new in NORMALIZE and recipe.lr == 0.1
     assert (recipe.mix, recipe.erase, recipe.clip, recipe.side) == ("none", 0.0, 0.0, None)
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("counts", [(20, 20), (30, 10)])
+def test_a_search_offers_what_its_data_and_its_space_allow(
+    tmp_path: Path, counts: tuple[int, int], own: bool
+) -> None:
+    folder = Folder(tmp_path)
+    y = np.repeat([0, 1], counts)
+    split = Split(np.zeros((40, *COLOUR), np.uint8), y)
+    save(Dataset("data", split, split, split, ("a", "b")), folder.data)
+    settings = Settings.parse({"data": "data", "trials": 1, "space": OWN if own else "chain"})
+    mine = (Space(units=Int(1, 2)), lambda config: None) if own else None
+    recipe = _search_space(settings, folder, mine).space.parts["recipe"]  # type: ignore[arg-type]
+    assert isinstance(recipe, Space)
+    assert ("balance" in recipe.parts) == (counts == (30, 10))
+    assert ("side" in recipe.parts) == ("colour" in recipe.parts) == (not own)
