@@ -125,13 +125,13 @@ def test_continued_training_is_the_uninterrupted_one(
     assert content(resumed_path) == want and resumed.curve == whole.curve
 
 
-@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
-def test_training_continues_with_every_augmentation(evaluate: Any, mix: str) -> None:
+@pytest.mark.parametrize(("mix", "precision"), [("mixup", "float32"), ("cutmix", "float16")])
+def test_training_continues_with_every_augmentation(evaluate: Any, mix: str, precision: str) -> None:
     what = design(**EVERYTHING, **{"mix": mix, f"mix.{mix}.alpha": 0.7})
-    whole, whole_path = evaluate(what, 3)
-    _, half = evaluate(what, 1)
+    whole, whole_path = evaluate(what, 3, precision=precision)
+    _, half = evaluate(what, 1, precision=precision)
     train._warm.clear()
-    cold, cold_path = evaluate(what, 3, start=1, checkpoint=half)
+    cold, cold_path = evaluate(what, 3, precision=precision, start=1, checkpoint=half)
     assert whole.error is None and content(cold_path) == content(whole_path) and cold.metrics == whole.metrics
     assert standardisation(cold_path).per_image
 
