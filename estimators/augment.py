@@ -1,21 +1,22 @@
-"""Batches cut, moved and mirrored as whole tensors on the device, out of images that stay uint8 until then.
+"""Batches cut, moved, mirrored and erased as whole tensors on the device, out of images that stay uint8 until then.
 
 Notation
     n   images of a batch      p   pixels of padding, an eighth of the shorter side (at least 1)
-    x   (n, C, H, W) uint8     z   (n, C, H, W) float32, channels last, standardised
+    x   (n, C, H, W) uint8     z   (n, C, H, W) float32, standardised
 
 The draws of an epoch are made on the CPU and copied once, so that every device sees the same augmentation.
 """
 
+import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from estimators.device import MEMORY_FORMAT
 from search_spaces.recipe import AUGMENT
+
+ERASED, RATIO, TRIES = (0.02, 0.33), (0.3, 3.3), 10  # share of the area, height over width, draws of them
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,11 @@ class Moves:
     def draw(
         cls, policy: str, n: int, size: tuple[int, int], *, generator: torch.Generator, device: torch.device
     ) -> "Moves":
-        """Draw for ``n`` images of ``size`` (H, W): crops after zero padding, half of them mirrored."""
-        assert policy in AUGMENT, policy
+        """Draw for ``n`` images of ``size`` (H, W): crops after zero padding, half of them mirrored.
+
+        ``policy`` says which; "trivial" has no moves of its own and is named by those that it follows.
+        """
+        assert policy in AUGMENT and policy != "trivial", policy
         padding = max(1, min(size) // 8) if "crop" in policy else 0
         place = (
             torch.randint(2 * padding + 1, (2, n), generator=generator).to(device)
@@ -59,41 +63,40 @@ class Moves:
 
 
 @dataclass(frozen=True)
-class Standardise:
-    """``z = (x / 255 - mean) / std`` per channel; ``mean`` and ``std`` hold C numbers in [0, 1]."""
+class Erase:
+    """The rows and columns ``top <= i < bottom``, ``left <= j < right``, (n,) each, that are erased; empty: nothing."""
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @classmethod
-    def fit(cls, x: Tensor) -> "Standardise":
-        """Measure ``x`` (n, C, H, W) uint8 in exact integer sums; a constant channel is divided by 1."""
-        first = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
-        second = first.clone()
-        for chunk in torch.split(x, 4096):
-            wide = chunk.to(torch.int32)
-            first += wide.sum((0, 2, 3))
-            second += wide.square_().sum((0, 2, 3))
-        count = x.numel() / x.shape[1]
-        mean = first.double() / (255 * count)
-        std = (second.double() / (255**2 * count) - mean**2).clamp(min=0).sqrt()
-        return cls(tuple(mean.tolist()), tuple(torch.where(std > 1e-6, std, 1.0).tolist()))
+    top: Tensor
+    bottom: Tensor
+    left: Tensor
+    right: Tensor
 
     @classmethod
-    def identity(cls, channels: int) -> "Standardise":
-        """Images in [0, 1], nothing more."""
-        return cls((0.0,) * channels, (1.0,) * channels)
+    def draw(
+        cls,
+        probability: float,
+        n: int,
+        size: tuple[int, int],
+        *,
+        generator: torch.Generator,
+        device: torch.device,
+    ) -> "Erase":
+        """Draw for ``n`` images of ``size`` (H, W) as in Zhong et al. (2020, algorithm 1), ``TRIES`` times at most."""
+        height, width = size
+        area = height * width * torch.empty(TRIES, n).uniform_(*ERASED, generator=generator)
+        ratio = torch.empty(TRIES, n).uniform_(*map(math.log, RATIO), generator=generator).exp()
+        heights, widths = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
+        fits = (heights < height) & (widths < width)
+        first = fits.long().argmax(0, keepdim=True)
+        chosen = fits.any(0) & (torch.rand(n, generator=generator) < probability)
+        h, w = (sizes.gather(0, first)[0] * chosen for sizes in (heights, widths))
+        places = torch.rand(2, n, generator=generator, dtype=torch.float64)
+        top, left = (places[0] * (height - h + 1)).long(), (places[1] * (width - w + 1)).long()
+        return cls(*torch.stack([top, top + h, left, left + w]).to(device))
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """Return ``x`` as standardised float32, channels last."""
-        scale, shift = _affine(self, x.device)
-        return torch.addcmul(shift, x.float(), scale).contiguous(memory_format=MEMORY_FORMAT)
-
-
-@lru_cache(maxsize=16)
-def _affine(standardise: Standardise, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return scale and shift, (1, C, 1, 1) float32 each, on ``device``."""
-    mean = torch.tensor(standardise.mean, dtype=torch.float64)
-    std = torch.tensor(standardise.std, dtype=torch.float64)
-    scale, shift = torch.stack([1 / (255 * std), -mean / std]).float().to(device)[:, None, :, None, None]
-    return scale, shift
+    def apply(self, z: Tensor, part: slice) -> Tensor:
+        """Set the rectangles of ``z`` (n, C, H, W), which stands at ``part`` of the draw, to 0, in place."""
+        rows, columns = (torch.arange(k, device=z.device) for k in z.shape[2:])
+        down = (rows >= self.top[part, None]) & (rows < self.bottom[part, None])
+        across = (columns >= self.left[part, None]) & (columns < self.right[part, None])
+        return z.masked_fill_((down[:, :, None] & across[:, None, :])[:, None], 0.0)

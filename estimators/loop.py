@@ -13,13 +13,16 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 
-from estimators.augment import Moves, Standardise
+from estimators.augment import Erase, Moves
 from estimators.checkpoint import Checkpoint
 from estimators.device import MEMORY_FORMAT, kernels
+from estimators.mix import Labels, Mixes, class_weights
 from estimators.optimizer import build_optimizer, factor, optimizer_state, restore_optimizer
+from estimators.preprocess import Standardise
 from estimators.resident import Images
+from estimators.trivial import Trivial
 from search_spaces.recipe import Recipe
 
 WATCH_EVERY = 8  # steps between two looks at the clock and at whether to stop
@@ -44,17 +47,30 @@ def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
 
 def epoch_batches(
     images: Images, members: Tensor, recipe: Recipe, standardise: Standardise, seed: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the augmented, standardised batches ``(z, y)`` of one epoch over ``members`` (n,)."""
+) -> Iterator[tuple[Tensor, Labels]]:
+    """Yield the augmented, standardised, mixed batches ``(z, labels)`` of one epoch over ``members`` (n,)."""
     generator = torch.Generator().manual_seed(seed)
     n, device = len(members), images.x.device
+    bounds = batch_bounds(n, recipe.batch_size)
     order = members[torch.randperm(n, generator=generator)].to(device)
     size = (images.x.shape[2], images.x.shape[3])
-    moves = Moves.draw(recipe.augment, n, size, generator=generator, device=device)
-    for begin, end in batch_bounds(n, recipe.batch_size):
-        index = order[begin:end]
-        x = moves.apply(images.x.index_select(0, index), slice(begin, end))
-        yield standardise(x), images.y.index_select(0, index)
+    trivial = erase = mixes = None
+    policy = recipe.augment
+    if policy == "trivial":
+        policy = "flip-crop" if images.x.shape[1] == 3 else "crop"
+    moves = Moves.draw(policy, n, size, generator=generator, device=device)
+    if recipe.augment == "trivial":
+        trivial = Trivial.draw(n, size, generator=generator, device=device)
+    if recipe.erase:
+        erase = Erase.draw(recipe.erase, n, size, generator=generator, device=device)
+    if recipe.mix != "none":
+        mixes = Mixes.draw(recipe.mix, recipe.mix_alpha, len(bounds), size, generator=generator)
+    for i, (begin, end) in enumerate(bounds):
+        index, part = order[begin:end], slice(begin, end)
+        x, y = moves.apply(images.x.index_select(0, index), part), images.y.index_select(0, index)
+        z = standardise(trivial.apply(x, part) if trivial else x)
+        z = erase.apply(z, part) if erase else z
+        yield mixes.apply(z, y, i) if mixes else (z, Labels(y))
 
 
 class Average:
@@ -99,6 +115,7 @@ class Training:
         self.optimizer = build_optimizer(recipe, self.network)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.average = Average(self.network, recipe.ema) if recipe.ema else None
+        self.weights: Tensor | None = None  # of the classes in the loss
         self.steps = 0
         self.pieces = 1
 
@@ -107,11 +124,14 @@ class Training:
         """The network that is validated and exported: the average where there is one."""
         return self.average.network if self.average else self.network
 
-    def step(self, z: Tensor, y: Tensor, share: float) -> Tensor:
+    def step(self, z: Tensor, labels: Labels, share: float) -> Tensor:
         """Take one step at ``share`` of the learning rate; return the batch's mean loss, on the device."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.lr * share
-        loss = self._gradients(z, y)
+        loss = self._gradients(z, labels)
+        if self.recipe.clip:
+            self.scaler.unscale_(self.optimizer)
+            clip_grad_norm_(self.network.parameters(), self.recipe.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.steps += 1
@@ -119,24 +139,24 @@ class Training:
             self.average.update(self.steps)
         return loss
 
-    def _gradients(self, z: Tensor, y: Tensor) -> Tensor:
+    def _gradients(self, z: Tensor, labels: Labels) -> Tensor:
         while True:
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                return self._accumulate(z, y)
+                return self._accumulate(z, labels)
             except torch.OutOfMemoryError:
-                if self.pieces >= len(y):
+                if self.pieces >= len(z):
                     raise
             self.pieces *= 2  # outside of the handler, whose traceback holds the activations
             torch.cuda.empty_cache()
 
-    def _accumulate(self, z: Tensor, y: Tensor) -> Tensor:
+    def _accumulate(self, z: Tensor, labels: Labels) -> Tensor:
         total = torch.zeros((), device=self.device)
-        for part_z, part_y in zip(z.chunk(self.pieces), y.chunk(self.pieces), strict=True):
+        for part_z, part in zip(z.chunk(self.pieces), labels.chunk(self.pieces), strict=True):
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 logits = self.network(part_z)
-            loss = cross_entropy(logits.float(), part_y, label_smoothing=self.recipe.label_smoothing)
-            loss = loss * (len(part_y) / len(y))
+            loss = part.loss(logits.float(), self.recipe.label_smoothing, self.weights)
+            loss = loss * (len(part_z) / len(z))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         return total
@@ -159,15 +179,16 @@ class Training:
         batches = len(batch_bounds(len(members), self.recipe.batch_size))
         torch.manual_seed(seeds[1])
         self.network.train()
+        self.weights = class_weights(images.y) if self.recipe.balance else None
         total = torch.zeros((), device=self.device)
         feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0])
         with kernels(exact=False):
-            for i, (z, y) in enumerate(feed):
+            for i, (z, labels) in enumerate(feed):
                 if i % WATCH_EVERY == 0:
                     watch()
                 t = (epoch - 1) * batches + i
                 total += self.step(
-                    z, y, factor(self.recipe.schedule, t, horizon * batches, self.recipe.warmup)
+                    z, labels, factor(self.recipe.schedule, t, horizon * batches, self.recipe.warmup)
                 )
                 looked = (i + 1) % CHECK_EVERY == 0 or i + 1 == batches
                 if looked and not torch.isfinite(total):

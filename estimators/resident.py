@@ -10,10 +10,9 @@ from functools import lru_cache
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from estimators.augment import Standardise
 from estimators.dataset import open_saved
+from estimators.preprocess import Standardise, to_shape
 from estimators.split import Split
 
 
@@ -30,36 +29,31 @@ class Images:
 
 @dataclass(frozen=True)
 class Resident:
-    """The training and validation images of a data set on one device, and what standardises them."""
+    """The training and validation images of a data set on one device, and what standardises them per channel."""
 
     train: Images
     val: Images
     standardise: Standardise
 
 
-@lru_cache(maxsize=2)
-def resident(folder: str, device: str, size: tuple[int, int]) -> Resident:
-    """Open the data set saved in ``folder`` on ``device``, resized to ``size`` (H, W) where it differs."""
+@lru_cache(maxsize=3)
+def resident(folder: str, device: str, shape: tuple[int, int, int]) -> Resident:
+    """Open the data set saved in ``folder`` on ``device``, brought to ``shape`` (C, H, W) where it differs."""
     dataset = open_saved(folder)
-    train, val = place(dataset.train, device, size), place(dataset.val, device, size)
+    train, val = place(dataset.train, device, shape), place(dataset.val, device, shape)
     return Resident(train, val, Standardise.fit(train.x))
 
 
-def place(split: Split, device: str, size: tuple[int, int]) -> Images:
-    """Return ``split`` as tensors on ``device``; on a CPU they share the memory of its arrays."""
+def place(split: Split, device: str, shape: tuple[int, int, int]) -> Images:
+    """Return ``split`` as tensors of ``shape`` (C, H, W) on ``device``; on a CPU they share its arrays' memory."""
     x, y = _tensor(split.x).to(device), _tensor(split.y).to(device)
-    return Images(x if tuple(x.shape[2:]) == size else _resize(x, size), y)
+    return Images(to_shape(x, shape), y)
 
 
 def _tensor(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():  # a read-only map stays unwritten: nothing here changes an image in place
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array)
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    chunks = (interpolate(c.float(), size, mode="bilinear", antialias=True) for c in torch.split(x, 1024))
-    return torch.cat([chunk.round_().clamp_(0, 255).to(torch.uint8) for chunk in chunks])
 
 
 def stratified_order(y: np.ndarray, seed: int) -> np.ndarray:

@@ -8,7 +8,7 @@ training stops where the uninterrupted one does.
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from estimators import checkpoint as checkpoints
-from estimators.augment import Standardise
 from estimators.checkpoint import Checkpoint
 from estimators.cost import latency
 from estimators.device import (
@@ -31,6 +30,7 @@ from estimators.device import (
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
 from estimators.loop import Diverged, Training, predict
 from estimators.metric import metric
+from estimators.preprocess import Standardise
 from estimators.resident import Resident, place, resident, stratified_order
 from estimators.score import FROM_LOGITS, scores
 from estimators.split import Split
@@ -60,7 +60,7 @@ class Run:
     def keep(self) -> None:
         """Copy the state: further steps do not touch the copy."""
         state, standardise = self.training.state(), self.training.standardise
-        values = {"curve": list(self.curve), "mean": standardise.mean, "std": standardise.std}
+        values = {"curve": list(self.curve), **asdict(standardise)}
         self.saved = Checkpoint(state.groups, {**state.values, **values}).clone()
 
 
@@ -124,8 +124,7 @@ class TrainEstimator(Estimator):
         keep_memory()
 
     def _open(self, design: "Design", context: Context) -> Resident:
-        size = (design.shape[1], design.shape[2])
-        return resident(self.data, str(find_device(context.device)), size)
+        return resident(self.data, str(find_device(context.device)), design.shape)
 
     def _identity(self, design: "Design", context: Context) -> object:
         return design.config, self.data, self.precision, context.device, context.threads
@@ -141,11 +140,10 @@ class TrainEstimator(Estimator):
             self._open(design, context),
             find_device(context.device),
         )
-        channels = design.shape[0]
         training = Training(
             design.network(context.entropy(WEIGHTS)),
             recipe,
-            data.standardise if recipe.normalize else Standardise.identity(channels),
+            data.standardise.of_kind(recipe.normalize),
             device=device,
             dtype=compute_dtype(self.precision, device),
         )
@@ -228,7 +226,7 @@ def trained_weights(checkpoint: Path) -> dict[str, np.ndarray]:
 def standardisation(checkpoint: Path) -> Standardise:
     """Return what turned uint8 images into the network's input during its training."""
     values = checkpoints.load(checkpoint).values
-    return Standardise(tuple(values["mean"]), tuple(values["std"]))
+    return Standardise(tuple(values["mean"]), tuple(values["std"]), bool(values.get("per_image")))
 
 
 def evaluate_split(
@@ -245,7 +243,7 @@ def evaluate_split(
     network = design.network(0)
     network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
     network.to(device=where, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
-    images = place(split, str(where), (design.shape[1], design.shape[2]))
+    images = place(split, str(where), design.shape)
     logits = predict(network, images, standardise, batch_size=batch_size)
     return scores(logits, images.y), logits.cpu().numpy()
 

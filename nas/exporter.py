@@ -19,7 +19,8 @@ class Trained:
     """A design with its trained weights and what it needs to be used.
 
     ``weights`` maps the names of the network's ``state_dict`` to arrays. ``normalize`` holds per-channel (mean, std)
-    of pixels scaled to [0, 1]. ``images`` (n, C, H, W) uint8 and ``labels`` (n,) are kept for the verification.
+    of pixels scaled to [0, 1]; with ``per_image`` each image's own are taken instead. ``images`` (n, C, H, W) uint8, as
+    the data set holds them, and ``labels`` (n,) are kept for the verification.
     """
 
     design: Design
@@ -28,6 +29,7 @@ class Trained:
     normalize: tuple[tuple[float, ...], tuple[float, ...]]
     images: np.ndarray
     labels: np.ndarray
+    per_image: bool = False
     metrics: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 

@@ -231,12 +231,21 @@ def _timed(
 def _search_space(
     settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None
 ) -> "SearchSpace":
+    import numpy as np
+
     from estimators.dataset import open_saved
     from search_spaces.architecture import Opaque, SearchSpace, family
     from search_spaces.recipe import recipe_space
 
     dataset = open_saved(folder.data)
-    recipe = recipe_space(dataset.shape, len(dataset.classes), len(dataset.train))
+    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
+    recipe = recipe_space(
+        dataset.shape,
+        len(dataset.classes),
+        len(dataset.train),
+        imbalance=float(counts.max() / counts.min()),
+        fixed_shape=settings.space == OWN,
+    )
     if settings.space != OWN:
         shape, classes = dataset.shape, len(dataset.classes)
         return SearchSpace(family(settings.space, shape, classes, weights=settings.weights), recipe)

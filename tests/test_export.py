@@ -10,29 +10,33 @@ import pytest
 import torch
 from PIL import Image
 
+from estimators.preprocess import Standardise
+from estimators.split import Split
+from estimators.train import evaluate_split
 from nas.exporter import Trained, exporters
 from nas.exporters import pytorch
 from nas.exporters.pytorch import evaluate_exported, to_module, verify_all
 from search_spaces.architecture import Opaque, SearchSpace
 from search_spaces.recipe import recipe_space
-from search_spaces.space import Int, Space
+from search_spaces.space import Configuration, Int, Space
 from search_spaces.spaces.chain import Chain
 
 
-def trained(shape, seed, space=None):
+def trained(shape, seed, space=None, **fixed):
     """Return a sampled design with weights and statistics away from their initial values."""
     rng = np.random.default_rng(seed)
     joint = space or SearchSpace(Chain(shape, 5), recipe_space(shape, 5, 1_000))
-    design = joint.decode(joint.space.sample(rng))
+    design = joint.decode(Configuration({**joint.space.sample(rng), **fixed}))
     network = design.network(seed)
     with torch.no_grad():
-        network.train()(torch.randn(16, *shape))
+        network.train()(torch.randn(16, *design.shape))
         list(network.parameters())[-2].mul_(200)  # logits as large as those of a trained network
     return Trained(
         design=design,
         weights={name: value.numpy() for name, value in network.state_dict().items()},
         classes=("ant", "bee", "cat", "dog", "elk"),
-        normalize=((0.4,) * shape[0], (0.3,) * shape[0]),
+        normalize=((0.4,) * design.shape[0], (0.3,) * design.shape[0]),
+        per_image=design.recipe["normalize"] == "image",
         images=rng.integers(0, 256, (12, *shape), dtype=np.uint8),
         labels=rng.integers(0, 5, 12),
         metrics={"accuracy": 0.5},
@@ -49,7 +53,7 @@ def build(config):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     folder = tmp_path_factory.mktemp("export") / "model"
-    one = trained((1, 8, 8), 0)
+    one = trained((1, 8, 8), 0, **{"recipe.normalize": "data"})
     exporters.get("pytorch")().export(one, folder)
     return one, folder
 
@@ -59,6 +63,7 @@ def test_twenty_designs_in_one_clean_process(tmp_path):
     shapes = [(1, 8, 8), (3, 32, 32)]
     folders = [exporter.export(trained(shapes[i % 2], i), tmp_path / f"model-{i}") for i in range(20)]
     reports = verify_all(folders)
+    assert len({path.joinpath("model.py").read_text().split("CLASSES")[0][-200:] for path in folders}) >= 5
     assert len(reports) == 20
     assert all(
         report["top1_equal"] == 1 and report["worst"] <= 1 and report["images"] == 12 for report in reports
@@ -92,6 +97,27 @@ def test_the_module_and_the_clean_process_agree(exported):
         np.testing.assert_allclose(network(z).numpy(), logits, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(direct.eval()(z).numpy(), logits, rtol=1e-4, atol=1e-4)
     assert not network.training
+
+
+@pytest.mark.parametrize("kind", ["data", "image"])
+def test_an_export_greys_resizes_and_scales_as_training_does(tmp_path, kind):
+    fixed = {"recipe.colour": "grey", "recipe.side": 24, "recipe.normalize": kind}
+    one = trained((3, 32, 40), 1, **fixed)
+    assert one.design.shape == (1, 24, 30)
+    folder = exporters.get("pytorch")().export(one, tmp_path / "model")
+    assert verify_all([folder])[0]["top1_equal"] == 1
+    split = Split(one.images, one.labels)
+    standardise = Standardise(*one.normalize, per_image=kind == "image")
+    _, logits = evaluate_split(one.design, one.weights, split, standardise)
+    np.testing.assert_allclose(evaluate_exported(folder, one.images), logits, rtol=1e-4, atol=1e-4)
+    other = np.random.default_rng(0).integers(0, 256, (2, 3, 70, 50), dtype=np.uint8)
+    assert evaluate_exported(folder, other).shape == (2, 5)  # of any size
+
+    Image.fromarray(one.images[0].transpose(1, 2, 0)).save(tmp_path / "first.png")
+    command = [sys.executable, "-I", str(folder / "predict.py"), str(tmp_path / "first.png")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    p = torch.from_numpy(logits[0]).softmax(0)
+    assert said.strip().endswith(f"{one.classes[int(p.argmax())]} ({float(p.max()):.1%})")
 
 
 def test_predict_reads_picture_files(exported, tmp_path):
@@ -141,7 +167,9 @@ def test_whole_or_absent(exported, tmp_path, monkeypatch):
 
 def test_a_design_of_ones_own_is_traced(tmp_path):
     shape = (1, 8, 8)
-    joint = SearchSpace(Opaque(shape, 5, Space(units=Int(3, 9)), build), recipe_space(shape, 5, 1_000))
+    joint = SearchSpace(
+        Opaque(shape, 5, Space(units=Int(3, 9)), build), recipe_space(shape, 5, 1_000, fixed_shape=True)
+    )
     one = trained(shape, 3, joint)
     assert one.design.parameters == sum(value.size for value in one.weights.values())
     folder = exporters.get("pytorch")().export(one, tmp_path / "own")

@@ -6,9 +6,12 @@ import torch
 
 from estimators.dataset import load, save
 from estimators.estimator import Context, Fidelity
+from estimators.loop import epoch_batches
+from estimators.preprocess import Standardise
+from estimators.resident import Images
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
 from search_spaces.architecture import SearchSpace
-from search_spaces.recipe import recipe_space
+from search_spaces.recipe import Recipe, recipe_space
 from search_spaces.spaces.chain import Chain
 
 pytestmark = [
@@ -53,6 +56,21 @@ def test_the_cpu_scores_what_the_gpu_trained(digits, design, tmp_path):
     ]
     np.testing.assert_allclose(scores[0][1], scores[1][1], rtol=1e-3, atol=1e-3)
     assert scores[0][0]["accuracy"] == pytest.approx(result.metrics["accuracy"], abs=0.01)
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_both_devices_see_the_same_batches(mix):
+    rng = np.random.default_rng(0)
+    x, y = torch.from_numpy(rng.integers(0, 256, (90, 3, 20, 24), dtype=np.uint8)), torch.arange(90) % 5
+    recipe = Recipe("sgd", 0.1, batch_size=32, augment="trivial", erase=0.5, mix=mix, normalize="image")
+    feeds = [
+        epoch_batches(Images(x.to(d), y.to(d)), torch.arange(90), recipe, Standardise.identity(3), 1)
+        for d in ("cpu", "cuda")
+    ]
+    for (z, labels), (other, others) in zip(*feeds, strict=True):
+        assert torch.equal(labels.y, others.y.cpu()) and labels.share == others.share
+        off = (z - other.cpu()).abs() > 1e-3  # a point halfway between two pixels goes to either
+        assert off.float().mean() < 0.005
 
 
 def test_a_training_continues(digits, design, tmp_path):

@@ -11,11 +11,14 @@ import torch
 from torch import nn
 
 from estimators import checkpoint as checkpoints
-from estimators.augment import Moves, Standardise
+from estimators.augment import Moves
 from estimators.checkpoint import Checkpoint
 from estimators.loop import Average, Diverged, Training, batch_bounds, epoch_batches
+from estimators.mix import Labels, class_weights
 from estimators.optimizer import build_optimizer, factor
+from estimators.preprocess import Standardise, to_shape
 from estimators.resident import Images, stratified_order
+from estimators.torchvision_sets import _import_sets
 from search_spaces.recipe import AUGMENT, SCHEDULES, Recipe
 
 CPU = torch.device("cpu")
@@ -36,7 +39,7 @@ def recipe(**changes: Any) -> Recipe:
         "label_smoothing": 0.1,
         "augment": "flip-crop",
         "ema": None,
-        "normalize": True,
+        "normalize": "data",
         "patience": None,
     }
     return Recipe(**{**values, **changes})
@@ -101,6 +104,20 @@ def test_step_is_that_of_torch() -> None:
     assert [factor("step", t, 40) for t in range(40)] == pytest.approx(want)
 
 
+def test_warmup_then_cosine_is_that_of_torch() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], 1.0)
+    rise = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: (t + 1) / 10)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 30)
+    want = rates(torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], [10]), optimizer, 40)
+    assert [factor("cosine", t, 40, 0.25) for t in range(40)] == pytest.approx(want)
+
+
+def test_constant_after_warmup_is_that_of_torch() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], 1.0)
+    want = rates(torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=9), optimizer, 40)
+    assert [factor("constant", t, 40, 0.25) for t in range(40)] == pytest.approx(want)
+
+
 def test_wsd_is_flat_then_falls() -> None:
     values = [factor("wsd", t, 100, 0.1) for t in range(100)]
     assert values[9:80] == [1.0] * 71 and values[0] == pytest.approx(0.1)
@@ -146,7 +163,24 @@ def test_an_epoch_visits_every_member_once_and_repeats_by_seed() -> None:
     assert first.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("policy", AUGMENT)
+def test_batches_go_through_all_in_order() -> None:
+    """Moved, through TrivialAugment, standardised, erased to 0, mixed; the same by seed, and before by the old seed."""
+    data, members, standardise = images(64), torch.arange(64), Standardise.fit(images(64).x)
+    everything = recipe(augment="trivial", erase=1.0, mix="cutmix", mix_alpha=1.0, batch_size=32)
+    first, again = (list(epoch_batches(data, members, everything, standardise, 5)) for _ in range(2))
+    assert all(torch.equal(a, b) and x.share == y.share for (a, x), (b, y) in zip(first, again, strict=True))
+    plain = list(epoch_batches(data, members, recipe(batch_size=32), standardise, 5))
+    for (z, labels), (_, alone) in zip(first, plain, strict=True):
+        assert torch.equal(labels.y, alone.y) and labels.other is not None
+        assert torch.equal(labels.other, alone.y.roll(1)) and 0 <= labels.share <= 1
+        assert z.is_contiguous(memory_format=torch.channels_last) and (z == 0).all(1).any((1, 2)).sum() > 20
+    mixed = recipe(mix="mixup", mix_alpha=1.0, batch_size=32)
+    for (z, labels), (own, _) in zip(epoch_batches(data, members, mixed, standardise, 5), plain, strict=True):
+        torch.testing.assert_close(z, labels.share * own + (1 - labels.share) * own.roll(1, 0))
+        assert z.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("policy", AUGMENT[:-1])
 @pytest.mark.parametrize("side", [8, 17])
 def test_moves_equal_one_image_at_a_time(policy: str, side: int) -> None:
     x = images(24, 3, side).x[:, :, :, : side - 1]
@@ -172,6 +206,40 @@ def test_standardised_images_have_mean_0_and_deviation_1() -> None:
     z = Standardise.fit(x)(x)
     assert z.mean((0, 2, 3)).tolist() == pytest.approx([0, 0, 0], abs=1e-5)
     assert z.std((0, 2, 3), correction=0).tolist() == pytest.approx([1, 1, 0], abs=1e-4)
+
+
+def test_images_are_standardised_one_by_one() -> None:
+    x = images(6).x
+    x[4] = 9
+    z = Standardise.fit(x).of_kind("image")(x)
+    for image, got in zip(x.numpy().astype(float), z.numpy(), strict=True):  # as TensorFlow defines it
+        want = (image - image.mean()) / max(image.std(), 1 / math.sqrt(image.size))
+        np.testing.assert_allclose(got, want, atol=1e-5)
+    assert z.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_fixed_scales_of_pixels() -> None:
+    x = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1)
+    fitted = Standardise((0.1, 0.2, 0.3), (0.5, 0.5, 0.5))
+    assert fitted.of_kind("none")(x).flatten().tolist() == pytest.approx([0, 1, 0.2])
+    assert fitted.of_kind("half")(x).flatten().tolist() == pytest.approx([-1, 1, -0.6])
+    assert fitted.of_kind("data") == fitted
+
+
+def test_grey_and_smaller_images_are_those_of_pillow_and_torchvision() -> None:
+    from PIL import Image
+
+    x = images(3, side=40).x[:, :, :, :36]
+    grey = to_shape(x, (1, 40, 36))
+    for colours, got in zip(x.permute(0, 2, 3, 1).numpy(), grey, strict=True):
+        assert np.array_equal(got[0].numpy(), np.asarray(Image.fromarray(colours).convert("L")))
+    _import_sets()
+    from torchvision.transforms.v2.functional import resize
+
+    want = resize(x, [20, 18], antialias=True)
+    assert (to_shape(x, (3, 20, 18)).int() - want.int()).abs().max() <= 1
+    assert torch.equal(to_shape(x, (1, 20, 18)), to_shape(grey, (1, 20, 18)))
+    assert to_shape(x, (3, 40, 36)) is x
 
 
 def test_shares_of_the_data_are_stratified_and_nested() -> None:
@@ -209,13 +277,40 @@ def test_training_equals_the_textbook_loop(name: str) -> None:
     training = Training(ours, setting, standardise, device=CPU, dtype=torch.float32)
     loss = training.epoch(data, torch.arange(40), epoch=1, horizon=1, seeds=(1, 2), watch=lambda: None)
     losses = []
-    for z, y in epoch_batches(data, torch.arange(40), setting, standardise, 1):
+    for z, labels in epoch_batches(data, torch.arange(40), setting, standardise, 1):
         reference.zero_grad()
-        value = nn.functional.cross_entropy(textbook(z), y, label_smoothing=0.1)
+        value = nn.functional.cross_entropy(textbook(z), labels.y, label_smoothing=0.1)
         value.backward()
         reference.step()
         losses.append(value.item())
     assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+    for mine, theirs in zip(ours.parameters(), textbook.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_clipped_and_balanced_steps_equal_the_textbook_loop() -> None:
+    data, ours, textbook = images(), network(), network()
+    data = Images(data.x, torch.arange(40).clamp(max=27) % 4)
+    setting = recipe(
+        augment="none", schedule="constant", warmup=0.0, clip=0.05, balance=True, weight_decay=0.0
+    )
+    standardise = Standardise.fit(data.x)
+    training = Training(ours, setting, standardise, device=CPU, dtype=torch.float32)
+    training.epoch(data, torch.arange(40), epoch=1, horizon=1, seeds=(1, 2), watch=lambda: None)
+    reference, norms = torch.optim.SGD(textbook.parameters(), 0.05, momentum=0.9, nesterov=True), []
+    weights = 10 / torch.bincount(data.y)
+    for z, labels in epoch_batches(data, torch.arange(40), setting, standardise, 1):
+        reference.zero_grad()
+        each = nn.functional.cross_entropy(
+            textbook(z), labels.y, weights, label_smoothing=0.1, reduction="none"
+        )
+        each.mean().backward()
+        gradients = [p.grad for p in textbook.parameters() if p.grad is not None]
+        norms.append(float(torch.cat([g.flatten() for g in gradients]).norm()))
+        for gradient in gradients:
+            gradient.mul_(min(1.0, 0.05 / norms[-1]))
+        reference.step()
+    assert max(norms) > 0.1
     for mine, theirs in zip(ours.parameters(), textbook.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-5)
 
@@ -227,18 +322,23 @@ def test_biases_and_norms_are_not_decayed() -> None:
     assert decayed == {id(net[0].weight), id(net[5].weight)}  # type: ignore[index]
 
 
+@pytest.mark.parametrize("changes", [{}, {"balance": True}, {"clip": 0.1}])
+@pytest.mark.parametrize("mixed", [False, True])
 @pytest.mark.parametrize("pieces", [2, 3])
-def test_pieces_of_a_batch_take_the_same_step(pieces: int) -> None:
-    z, y = torch.randn(16, 3, 8, 8), torch.randint(4, (16,))
+def test_pieces_of_a_batch_take_the_same_step(pieces: int, mixed: bool, changes: Any) -> None:
+    z, y = torch.randn(16, 3, 8, 8), torch.arange(16) % 4
+    labels = Labels(y, y.roll(1), 0.3) if mixed else Labels(y)
     results = []
     for count in (1, pieces):
         net = nn.Sequential(network()[0], nn.ReLU(), nn.Flatten(), nn.Linear(144, 4))  # type: ignore[index]
         torch.manual_seed(1)
         nn.init.normal_(net[3].weight, std=0.1)
         nn.init.zeros_(net[3].bias)
-        training = Training(net, recipe(), Standardise.identity(3), device=CPU, dtype=torch.float32)
+        plain = Standardise.identity(3)
+        training = Training(net, recipe(**changes), plain, device=CPU, dtype=torch.float32)
         training.pieces = count
-        loss = training.step(z, y, 1.0)
+        training.weights = class_weights(torch.tensor([0, 0, 0, 1, 2, 3])) if "balance" in changes else None
+        loss = training.step(z, labels, 1.0)
         results.append([loss, *net.parameters()])
     for one, many in zip(*results, strict=True):
         torch.testing.assert_close(one, many)
@@ -257,7 +357,7 @@ def test_out_of_memory_halves_the_batch_until_it_fits(monkeypatch: pytest.Monkey
 
     net.forward = tight  # type: ignore[method-assign]
     training = Training(net, recipe(), Standardise.identity(3), device=CPU, dtype=torch.float32)
-    training.step(torch.randn(16, 3, 8, 8), torch.randint(4, (16,)), 1.0)
+    training.step(torch.randn(16, 3, 8, 8), Labels(torch.randint(4, (16,))), 1.0)
     assert seen == [16, 8, 4, 4, 4, 4]
 
 

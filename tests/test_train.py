@@ -18,8 +18,10 @@ from estimators.estimator import Context, Fidelity, Result
 from estimators.resident import place, resident
 from estimators.split import Split
 from estimators.train import TrainEstimator, evaluate_split, stalled, standardisation, trained_weights
+from search_spaces.architecture import SearchSpace
 from search_spaces.recipe import recipe_space
 from search_spaces.space import Configuration
+from search_spaces.spaces.chain import Chain
 
 RATES = {"sgd": 0.05, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003}
 
@@ -52,6 +54,9 @@ def design(**changes: Any) -> Any:
     }
     config = Configuration(recipe)
     return SimpleNamespace(config=config, recipe=config, shape=(1, 8, 8), classes=10, network=network)
+
+
+EVERYTHING = {"augment": "trivial", "erase": 0.5, "clip": 0.5, "balance": True, "normalize": "image"}
 
 
 @pytest.fixture(scope="session")
@@ -118,6 +123,17 @@ def test_continued_training_is_the_uninterrupted_one(
     train._warm.clear()
     resumed, resumed_path = evaluate(what, 3, precision=precision, checkpoint=stopped_path)
     assert content(resumed_path) == want and resumed.curve == whole.curve
+
+
+@pytest.mark.parametrize(("mix", "precision"), [("mixup", "float32"), ("cutmix", "float16")])
+def test_training_continues_with_every_augmentation(evaluate: Any, mix: str, precision: str) -> None:
+    what = design(**EVERYTHING, **{"mix": mix, f"mix.{mix}.alpha": 0.7})
+    whole, whole_path = evaluate(what, 3, precision=precision)
+    _, half = evaluate(what, 1, precision=precision)
+    train._warm.clear()
+    cold, cold_path = evaluate(what, 3, precision=precision, start=1, checkpoint=half)
+    assert whole.error is None and content(cold_path) == content(whole_path) and cold.metrics == whole.metrics
+    assert standardisation(cold_path).per_image
 
 
 def test_a_warm_training_serves_once_and_the_file_serves_again(evaluate: Any) -> None:
@@ -241,19 +257,38 @@ def test_latency_and_memory_are_measured_when_asked_for(tmp_path: Path, saved: P
 
 
 def test_every_sampled_recipe_trains_a_step(evaluate: Any) -> None:
-    space = recipe_space((1, 8, 8), 10, 300)
+    space = recipe_space((1, 8, 8), 10, 300, imbalance=2.0)
     rng = np.random.default_rng(0)
     for _ in range(24):
         recipe = space.sample(rng)
         what = SimpleNamespace(config=recipe, recipe=recipe, shape=(1, 8, 8), classes=10, network=network)
         result, path = evaluate(what, 1, data=0.5)
         assert result.error is None, recipe
-        standardised = standardisation(path).mean != (0.0,)
-        assert standardised == recipe["normalize"]
+        used = standardisation(path)
+        assert (used.mean == (0.0,)) == (recipe["normalize"] in ("image", "none"))
+        assert used.per_image == (recipe["normalize"] == "image")
 
 
-def test_images_are_brought_to_the_side_of_the_design(saved: Path) -> None:
-    data = resident(str(saved), "cpu", (12, 12))
+def test_images_are_brought_to_the_shape_of_the_design(saved: Path) -> None:
+    data = resident(str(saved), "cpu", (1, 12, 12))
     assert data.train.x.shape == (300, 1, 12, 12) and data.train.x.dtype == torch.uint8
-    constant = place(Split(np.full((2, 1, 8, 8), 77, np.uint8), np.zeros(2, np.int64)), "cpu", (5, 5))
-    assert (constant.x == 77).all() and constant.x.shape == (2, 1, 5, 5)
+    flat = Split(np.full((2, 3, 8, 8), 77, np.uint8), np.zeros(2, np.int64))
+    for shape in ((3, 5, 5), (1, 8, 8), (1, 5, 5)):
+        constant = place(flat, "cpu", shape)
+        assert (constant.x == 77).all() and constant.x.shape == (2, *shape)
+
+
+def test_a_smaller_grey_recipe_is_trained_and_scored_on_such_images(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    parts = [
+        Split(rng.integers(0, 256, (n, 3, 32, 40), dtype=np.uint8), np.arange(n) % 3) for n in (60, 30, 9)
+    ]
+    folder = save(Dataset("noise", *parts, tuple("abc")), tmp_path / "data")
+    joint = SearchSpace(Chain((3, 32, 40), 3), recipe_space((3, 32, 40), 3, 60))
+    config = joint.space.default()
+    small = joint.decode(Configuration({**config, "recipe.side": 16, "recipe.colour": "grey"}))
+    assert small.shape == (1, 16, 20) and small.macs < joint.decode(config).macs / 3
+    result = TrainEstimator(folder).evaluate(small, Fidelity(1), Context(seed=0, scratch=tmp_path))
+    path = tmp_path / str(result.checkpoint)
+    metrics, logits = evaluate_split(small, trained_weights(path), parts[1], standardisation(path))
+    assert logits.shape == (30, 3) and metrics == {name: result.metrics[name] for name in metrics}

@@ -88,17 +88,24 @@ def _write(trained: Trained, folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
+    from estimators.preprocess import Standardise, to_shape
+
     design = trained.design
     network = design.network(0)
     weights = {name: torch.from_numpy(np.array(array)) for name, array in trained.weights.items()}
     network.load_state_dict(weights)
     network.eval()
     images = torch.from_numpy(np.array(trained.images[:MOST_CHECKED]))
-    mean, std = trained.normalize
-    z = (images.float() / 255 - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
+    standardise = Standardise(*trained.normalize, per_image=trained.per_image)
+    z = standardise(to_shape(images, design.shape)).contiguous()
     with torch.inference_mode():
         logits = network(z)
-    facts: dict[str, Any] = {"classes": trained.classes, "mean": mean, "std": std, "shape": design.shape}
+    facts: dict[str, Any] = {
+        "classes": trained.classes,
+        "image": tuple(images.shape[1:]),
+        "shape": design.shape,
+        "standardise": standardise,
+    }
     if design.graph is not None:
         from search_spaces.source import source
 

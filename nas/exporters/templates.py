@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 
+from estimators.preprocess import GREY, Standardise
+
+Shape = tuple[int, int, int]
+
 _HEAD = '''"""A trained image classifier in plain PyTorch. ``load()`` returns it; ``preprocess`` makes its input.
 
     import torch, model
     network = model.load()
-    logits = network(model.preprocess(images))     # images: (n, {C}, {H}, {W}) uint8
+    logits = network(model.preprocess(images))     # images: (n, {channels}, height, width) uint8
 """
 
 from pathlib import Path
@@ -14,17 +18,29 @@ from pathlib import Path
 '''
 
 _CONSTANTS = '''
-SHAPE = {shape!r}
-MEAN = {mean!r}
-STD = {std!r}
-CLASSES = {classes!r}
+IMAGE = {image!r}  # channels, height and width of the data set's images
+SHAPE = {shape!r}  # of the network's input
+{scale}CLASSES = {classes!r}
 
 
 def preprocess(images: torch.Tensor) -> torch.Tensor:
-    """Turn (n, C, H, W) uint8 images into the network's input."""
-    mean, std = torch.tensor(MEAN).view(-1, 1, 1), torch.tensor(STD).view(-1, 1, 1)
-    return (images.float() / 255 - mean) / std
-'''
+    """Turn (n, {channels}, height, width) uint8 images of any size into the network's input."""
+{grey}    x = images.float()
+    if x.shape[2:] != SHAPE[1:]:
+        x = torch.nn.functional.interpolate(x, SHAPE[1:], mode="bilinear", antialias=True).round().clamp(0, 255)
+{standardise}'''
+
+_GREY = """    red, green, blue = images.int().split(1, 1)
+    images = ({} * red + {} * green + {} * blue + 32768) >> 16
+"""
+
+_PER_CHANNEL = """    mean, std = (torch.tensor(value, device=x.device).view(-1, 1, 1) for value in (MEAN, STD))
+    return (x / 255 - mean) / std
+"""
+
+_PER_IMAGE = """    std, mean = torch.std_mean(x, (1, 2, 3), correction=0, keepdim=True)
+    return (x - mean) / std.clamp(min=x[0].numel() ** -0.5)
+"""
 
 _LOAD = '''
 
@@ -56,8 +72,8 @@ import model
 
 
 def read(path: str) -> torch.Tensor:
-    """Return a picture as (1, C, H, W) uint8 of the size and the channels the network takes."""
-    channels, height, width = model.SHAPE
+    """Return a picture as (1, C, H, W) uint8, brought to the size and the channels of the data set."""
+    channels, height, width = model.IMAGE
     picture = Image.open(path).convert("L" if channels == 1 else "RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
@@ -110,36 +126,36 @@ logits they must give.
 
 
 def module_text(
-    network: str,
-    *,
-    classes: Sequence[str],
-    mean: Sequence[float],
-    std: Sequence[float],
-    shape: tuple[int, int, int],
+    network: str, *, classes: Sequence[str], image: Shape, shape: Shape, standardise: Standardise
 ) -> str:
-    """Return ``model.py``: the source of the network with its constants, ``preprocess`` and ``load``."""
+    """Return ``model.py``: the source of the network with its constants, ``preprocess`` and ``load``.
+
+    ``image`` is the shape (C, H, W) of the data set's images, ``shape`` that of the network's input.
+    """
     imports = "import torch\nfrom torch import nn\n"
     assert network.startswith(imports)
-    head = _head(shape) + "import torch\nfrom safetensors.torch import load_file\nfrom torch import nn\n"
-    return (
-        head + _constants(classes, mean, std, shape) + network.removeprefix(imports).rstrip() + "\n" + _LOAD
-    )
+    head = _head(image) + "import torch\nfrom safetensors.torch import load_file\nfrom torch import nn\n"
+    constants = _constants(classes, image, shape, standardise)
+    return head + constants + network.removeprefix(imports).rstrip() + "\n" + _LOAD
 
 
-def traced_text(
-    *, classes: Sequence[str], mean: Sequence[float], std: Sequence[float], shape: tuple[int, int, int]
-) -> str:
+def traced_text(*, classes: Sequence[str], image: Shape, shape: Shape, standardise: Standardise) -> str:
     """Return ``model.py`` of a design that has no graph."""
-    return _head(shape) + "import torch\n" + _constants(classes, mean, std, shape) + _LOAD_TRACED
+    return _head(image) + "import torch\n" + _constants(classes, image, shape, standardise) + _LOAD_TRACED
 
 
-def _head(shape: tuple[int, int, int]) -> str:
-    channels, height, width = shape
-    return _HEAD.format(C=channels, H=height, W=width)
+def _head(image: Shape) -> str:
+    return _HEAD.format(channels=image[0])
 
 
-def _constants(
-    classes: Sequence[str], mean: Sequence[float], std: Sequence[float], shape: tuple[int, int, int]
-) -> str:
-    values = {"shape": tuple(shape), "classes": tuple(classes)}
-    return _CONSTANTS.format(mean=tuple(map(float, mean)), std=tuple(map(float, std)), **values)
+def _constants(classes: Sequence[str], image: Shape, shape: Shape, standardise: Standardise) -> str:
+    mean, std = (tuple(map(float, values)) for values in (standardise.mean, standardise.std))
+    return _CONSTANTS.format(
+        channels=image[0],
+        image=tuple(image),
+        shape=tuple(shape),
+        scale="" if standardise.per_image else f"MEAN = {mean!r}\nSTD = {std!r}\n",
+        classes=tuple(classes),
+        grey=_GREY.format(*GREY) if image[0] != shape[0] else "",
+        standardise=_PER_IMAGE if standardise.per_image else _PER_CHANNEL,
+    )

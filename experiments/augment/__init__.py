@@ -1,0 +1,1 @@
+"""Augmentations against torchvision's."""
