@@ -231,29 +231,17 @@ def _timed(
 def _search_space(
     settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None
 ) -> "SearchSpace":
-    import numpy as np
-
     from estimators.dataset import open_saved
-    from search_spaces.architecture import Opaque, SearchSpace, family
-    from search_spaces.recipe import recipe_space
+    from nas.joint import joint_space, own_space
 
     dataset = open_saved(folder.data)
-    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
-    recipe = recipe_space(
-        dataset.shape,
-        len(dataset.classes),
-        len(dataset.train),
-        imbalance=float(counts.max() / counts.min()),
-        fixed_shape=settings.space == OWN,
-    )
     if settings.space != OWN:
-        shape, classes = dataset.shape, len(dataset.classes)
-        return SearchSpace(family(settings.space, shape, classes, weights=settings.weights), recipe)
+        return joint_space(dataset, settings.space, weights=settings.weights)
     if own is None or own[1] is None:
         raise ValueError(
             "this run searches a space of your own; resume it in Python: nas.resume(path, space=..., build=...)"
         )
-    return SearchSpace(Opaque(dataset.shape, len(dataset.classes), own[0], own[1]), recipe)
+    return own_space(dataset, own[0], own[1])
 
 
 def _problem(settings: Settings, search_space: "SearchSpace | None") -> Problem:

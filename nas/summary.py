@@ -21,10 +21,10 @@ from estimators import dataset as images
 from estimators.device import find_device
 from nas.draws import Draw, rows
 from nas.inspection import Inspection, Pace, Size, check, inspect, pace
+from nas.joint import joint_space
 from nas.sensitivity import TRIES
 from nas.trial import Constraint
-from search_spaces.architecture import SearchSpace, spaces
-from search_spaces.recipe import recipe_space
+from search_spaces.architecture import spaces
 
 WIDTH = 120  # columns where there is no terminal to ask
 EXACT = 1_000_000  # combinations up to which they are written out
@@ -42,6 +42,7 @@ def summarise(
     timing: bool = True,
     root: str | None = None,
     side: int | None = None,
+    weights: str | None = None,
     png: str | None = None,
     as_json: bool = False,
 ) -> None:
@@ -55,7 +56,7 @@ def summarise(
             f"no folder {str(Path(png).parent)!r} for the picture; make it, or name another file"
         )
     dataset = images.load(data, seed=seed, root=Path(root) if root else None, side=side)
-    search_space = space_for(name, dataset)
+    search_space = joint_space(dataset, name, weights=weights)
     console = None if as_json else _console()
     if console is not None:
         _say(console, images.summary(dataset))
@@ -70,12 +71,6 @@ def summarise(
         show(console, f"space {name}", found)
     if found.impossible:
         raise ValueError(found.impossible)
-
-
-def space_for(name: str, dataset: images.Dataset) -> SearchSpace:
-    """Return the space that a search of ``dataset`` in the family ``name`` has."""
-    shape, classes = dataset.shape, len(dataset.classes)
-    return SearchSpace(spaces.get(name)(shape, classes), recipe_space(shape, classes, len(dataset.train)))
 
 
 def _console() -> Console:

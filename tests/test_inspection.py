@@ -18,8 +18,9 @@ from nas.draws import Draw, draw, generator, rows, training_memory
 from nas.folder import Folder, Settings
 from nas.front import _search_space
 from nas.inspection import MOST, inspect, pace, size_of
+from nas.joint import joint_space
 from nas.sensitivity import TRIES
-from nas.summary import plain, show, space_for
+from nas.summary import plain, show
 from nas.trial import Constraint
 from search_spaces.architecture import Architecture, SearchSpace
 from search_spaces.graph import Graph, Node
@@ -235,7 +236,7 @@ def test_the_space_is_that_of_a_search(tmp_path):
     lopsided = load((rng.integers(0, 256, (400, 16, 16, 3), dtype=np.uint8), np.arange(400) % 10 // 9))
     images.save(lopsided, tmp_path / "data")
     searched = _search_space(Settings(data="x", trials=1), Folder(tmp_path), None)
-    assert space_for("chain", lopsided).space.fingerprint == searched.space.fingerprint
+    assert joint_space(lopsided, "chain").space.fingerprint == searched.space.fingerprint
 
 
 def test_the_command(tmp_path, capsys):
