@@ -280,21 +280,16 @@ def _list(options: argparse.Namespace) -> None:
 
 
 def _names(kind: str) -> list[str]:
-    import importlib
-
+    """Return the plug-ins of ``kind`` from their files alone: what a plug-in is need not be imported to name it."""
     if kind == "metrics":
         from estimators.metric import METRICS
 
         return list(METRICS)
-    homes = {
-        "spaces": "search_spaces.architecture",
-        "ops": "search_spaces.op",
-        "datasets": "estimators.dataset",
-    }
-    homes |= {"estimators": "estimators.estimator", "strategies": "nas.strategy"}
-    module = importlib.import_module(homes.get(kind, f"nas.{kind[:-1]}"))
-    names: list[str] = getattr(module, kind).names()
-    return names
+    from search_spaces.registry import Registry
+
+    homes = {"spaces": "search_spaces.spaces", "ops": "search_spaces.ops", "datasets": "estimators.datasets"}
+    homes |= {"estimators": "estimators"}
+    return Registry[Any](kind, homes.get(kind, f"nas.{kind}")).names()
 
 
 def _duration(seconds: float) -> str:
