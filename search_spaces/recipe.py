@@ -92,7 +92,8 @@ def recipe_space(
     """Return the space of recipes for ``images`` training images of ``shape`` (C, H, W).
 
     Batch sizes follow the number of images; colour images are mirrored and moved by default, grey ones moved
-    only, since many grey things (digits) have no mirror image. ``imbalance`` is the size of the largest class over that
+    only, since many grey things (digits) have no mirror image. Mixing and erasing pay in long trainings alone: they are
+    drawn less often. ``imbalance`` is the size of the largest class over that
     of the smallest. With ``fixed_shape`` nothing is searched that changes the shape of the network's input.
     """
     small = images < 5_000
@@ -105,8 +106,8 @@ def recipe_space(
         "clip": Choice((0.0, 5.0, 1.0), ordered=True, default=0.0),
         "label_smoothing": Float(0.0, 0.2, default=0.05),
         "augment": Choice(AUGMENT, default="flip-crop" if shape[0] == 3 else "crop"),
-        "mix": Choice(_mixes()),
-        "erase": Choice((0.0, 0.1, 0.25), ordered=True, default=0.0),
+        "mix": Choice(_mixes(), weights=(4, 1, 1)),
+        "erase": Choice((0.0, 0.1, 0.25), ordered=True, weights=(4, 1, 1), default=0.0),
         "ema": Choice((None, 0.98, 0.995), ordered=True),
         "normalize": Choice(NORMALIZE),
         "patience": Choice((None, 5, 10)),

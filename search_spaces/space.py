@@ -10,212 +10,19 @@ Notation
 import hashlib
 import json
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Hashable, ItemsView, Iterator, KeysView, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, Union
 
 import numpy as np
 
-Value = bool | int | float | str | None
+from search_spaces.configuration import Configuration, Value
+from search_spaces.parameter import Float, Int, Parameter
 
-
-class Configuration(Mapping[str, Value]):
-    """A frozen map from path to value. Holds active parameters only, and values, never unit coordinates."""
-
-    __slots__ = ("_id", "_values")
-
-    def __init__(self, values: Mapping[str, Value]) -> None:
-        self._values: dict[str, Value] = dict(sorted(values.items()))
-        self._id: str | None = None
-
-    def __getitem__(self, path: str) -> Value:
-        return self._values[path]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-    def __contains__(self, path: object) -> bool:
-        return path in self._values
-
-    def keys(self) -> KeysView[str]:
-        return self._values.keys()
-
-    def items(self) -> ItemsView[str, Value]:
-        return self._values.items()
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Configuration) and self.id == other.id
-
-    def __repr__(self) -> str:
-        return f"Configuration({', '.join(f'{path}={value!r}' for path, value in self.items())})"
-
-    def __reduce__(self) -> tuple[type["Configuration"], tuple[dict[str, Value]]]:
-        return Configuration, (self._values,)
-
-    @property
-    def id(self) -> str:
-        """Hash of the canonical typed JSON: equal values have equal ids on every machine (1 and 1.0 differ)."""
-        if self._id is None:
-            text = json.dumps(self._values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-            self._id = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return self._id
-
-    def part(self, prefix: str) -> "Configuration":
-        """Return what lies under ``prefix``, with the prefix taken off the paths."""
-        head = prefix + "."
-        return Configuration(
-            {path[len(head) :]: value for path, value in self.items() if path.startswith(head)}
-        )
-
-
-class Parameter(ABC):
-    """One range. ``unit`` and ``value`` are inverse to each other, exactly so for Int and Choice."""
-
-    @abstractmethod
-    def value(self, unit: float) -> Value:
-        """Return the value at ``unit`` in [0, 1]."""
-
-    @abstractmethod
-    def unit(self, value: Value) -> float:
-        """Return the place of ``value`` in [0, 1]."""
-
-    @abstractmethod
-    def problem(self, value: Any) -> str | None:
-        """Return why ``value`` is not in this range, or None when it is."""
-
-    @property
-    @abstractmethod
-    def size(self) -> float:
-        """Number of distinct values; ``inf`` for a continuous range."""
-
-    @property
-    @abstractmethod
-    def default(self) -> Value:
-        """The default value: as given, else the middle of the range, or the first option of an unordered choice."""
-
-
-def _check_range(kind: str, low: float, high: float, log: bool, default: float | None) -> None:
-    for name, number in (("low", low), ("high", high)):
-        if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError(f"{kind}: {name}={number!r} is not a finite number")
-    if low > high:
-        raise ValueError(f"{kind}: low={low!r} lies above high={high!r}; swap them")
-    if log and low <= 0:
-        raise ValueError(f"{kind}: low={low!r} with log=True; a log scale needs low > 0")
-    if default is not None and not low <= default <= high:
-        raise ValueError(f"{kind}: default={default!r} lies outside [{low!r}, {high!r}]")
-
-
-@dataclass(frozen=True)
-class Float(Parameter):
-    """A real number in [low, high], uniform, or uniform in its logarithm with ``log=True`` (low > 0)."""
-
-    low: float
-    high: float
-    log: bool = False
-    preset: float | None = None
-
-    def __init__(self, low: float, high: float, *, log: bool = False, default: float | None = None) -> None:
-        _check_range("Float", low, high, log, default)
-        for name, value in (("low", float(low)), ("high", float(high)), ("log", log), ("preset", default)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def _bounds(self) -> tuple[float, float]:
-        return (math.log(self.low), math.log(self.high)) if self.log else (self.low, self.high)
-
-    def value(self, unit: float) -> float:
-        low, high = self._bounds
-        raw = low + unit * (high - low)
-        return min(max(math.exp(raw) if self.log else raw, self.low), self.high)
-
-    def unit(self, value: Value) -> float:
-        assert isinstance(value, int | float)
-        low, high = self._bounds
-        if high == low:
-            return 0.5
-        return min(max(((math.log(value) if self.log else value) - low) / (high - low), 0.0), 1.0)
-
-    def problem(self, value: Any) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            return f"{value!r} is not a finite number"
-        return None if self.low <= value <= self.high else f"{value!r} lies outside [{self.low}, {self.high}]"
-
-    @property
-    def size(self) -> float:
-        return math.inf if self.high > self.low else 1
-
-    @property
-    def default(self) -> float:
-        return self.value(0.5) if self.preset is None else float(self.preset)
-
-
-@dataclass(frozen=True)
-class Int(Parameter):
-    """An integer ``low, low + step, ..., <= high``; with ``log=True`` uniform in the logarithm of its place."""
-
-    low: int
-    high: int
-    log: bool = False
-    step: int = 1
-    preset: int | None = None
-
-    def __init__(
-        self, low: int, high: int, *, log: bool = False, step: int = 1, default: int | None = None
-    ) -> None:
-        _check_range("Int", low, high, log, default)
-        if any(isinstance(n, bool) or not isinstance(n, int) for n in (low, high, step)) or step < 1:
-            raise ValueError(
-                f"Int: low={low!r}, high={high!r}, step={step!r} must be integers with step >= 1"
-            )
-        if default is not None and (default - low) % step:
-            raise ValueError(f"Int: default={default!r} is not {low} plus a multiple of step={step}")
-        last = low + (high - low) // step * step
-        for name, value in (("low", low), ("high", last), ("log", log), ("step", step), ("preset", default)):
-            object.__setattr__(self, name, value)
-
-    @property
-    def _bounds(self) -> tuple[float, float]:
-        low, high = self.low - 0.5 * self.step, self.high + 0.5 * self.step
-        return (math.log(max(low, 0.5 * self.low)), math.log(high)) if self.log else (low, high)
-
-    def value(self, unit: float) -> int:
-        low, high = self._bounds
-        raw = low + unit * (high - low)
-        place = math.floor(((math.exp(raw) if self.log else raw) - self.low) / self.step + 0.5)
-        return self.low + min(max(place, 0), (self.high - self.low) // self.step) * self.step
-
-    def unit(self, value: Value) -> float:
-        assert isinstance(value, int | float)
-        low, high = self._bounds
-        return ((math.log(value) if self.log else value) - low) / (high - low)
-
-    def problem(self, value: Any) -> str | None:
-        if isinstance(value, bool) or not isinstance(value, int):
-            return f"{value!r} is not an integer"
-        if not self.low <= value <= self.high:
-            return f"{value!r} lies outside [{self.low}, {self.high}]"
-        return (
-            f"{value!r} is not {self.low} plus a multiple of {self.step}"
-            if (value - self.low) % self.step
-            else None
-        )
-
-    @property
-    def size(self) -> float:
-        return (self.high - self.low) // self.step + 1
-
-    @property
-    def default(self) -> int:
-        return self.value(0.5) if self.preset is None else self.preset
+__all__ = ["Choice", "Configuration", "Float", "Int", "Linear", "Parameter", "Slot", "Space", "Value"]
 
 
 @dataclass(frozen=True)
@@ -225,7 +32,8 @@ class Choice(Parameter):
     ``ordered=True`` says that neighbours in the sequence are alike: surrogates then see one dimension, not k.
     ``shared=True`` says that what stands under the same path in several of the spaces is one and the same parameter:
     it is then called ``choice.name``, not ``choice.option.name``, and keeps its value when the option changes. So
-    the third block of a stage is the same parameter at depth 3 and at depth 4.
+    the third block of a stage is the same parameter at depth 3 and at depth 4. ``weights``, one per option, say how
+    often each is drawn against the others (by default all alike).
     """
 
     options: tuple[Value, ...]
@@ -233,6 +41,7 @@ class Choice(Parameter):
     spaces: Mapping[Value, "Space"] = field(default_factory=dict)
     preset: Value = None
     shared: bool = False
+    weights: tuple[float, ...] = ()
 
     def __init__(
         self,
@@ -240,6 +49,7 @@ class Choice(Parameter):
         *,
         ordered: bool = False,
         shared: bool = False,
+        weights: Sequence[float] = (),
         default: Value = None,
     ) -> None:
         names = tuple(options)
@@ -252,6 +62,10 @@ class Choice(Parameter):
                 raise ValueError(f"Choice: option {name!r} is neither a number, a string, a bool nor None")
         if default is not None and default not in names:
             raise ValueError(f"Choice: default={default!r} is not one of {list(names)!r}")
+        if weights and (len(weights) != len(names) or not all(0 < w < math.inf for w in weights)):
+            raise ValueError(
+                f"Choice: weights={list(weights)!r}; give one positive number for each of {list(names)!r}"
+            )
         spaces = {n: s for n, s in options.items() if s is not None} if isinstance(options, Mapping) else {}
         for name, value in (
             ("options", names),
@@ -259,6 +73,7 @@ class Choice(Parameter):
             ("spaces", spaces),
             ("preset", default),
             ("shared", shared),
+            ("weights", tuple(weights)),
         ):
             object.__setattr__(self, name, value)
         if shared:
@@ -287,10 +102,20 @@ class Choice(Parameter):
             yield Slot(slot.path, slot.parameter, ((path, tuple(holders[slot.path])), *slot.conditions))
 
     def value(self, unit: float) -> Value:
-        return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
+        if not self.weights:
+            return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
+        return self.options[min(bisect_right(self._ends, unit), len(self.options) - 1)]
 
     def unit(self, value: Value) -> float:
-        return (self.index(value) + 0.5) / len(self.options)
+        place = self.index(value)
+        if not self.weights:
+            return (place + 0.5) / len(self.options)
+        return self._ends[place] - 0.5 * self.weights[place] / sum(self.weights)
+
+    @cached_property
+    def _ends(self) -> list[float]:
+        """Where the bin of each option ends in [0, 1]."""
+        return [end / sum(self.weights) for end in accumulate(self.weights)]
 
     def index(self, value: Value) -> int:
         """Return the place of ``value`` among the options; types count (True is not 1)."""

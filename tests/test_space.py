@@ -48,6 +48,36 @@ def test_samples_fit_and_encode(space, seed):
         assert pickle.loads(pickle.dumps(config)) == config
 
 
+def test_weighted_options_are_drawn_as_often_as_they_weigh():
+    choice = Choice(("a", "b", "c"), weights=(4, 1, 3))
+    for option in choice.options:
+        assert choice.value(choice.unit(option)) == option
+    rng = np.random.default_rng(0)
+    drawn = [Space(x=choice).sample(rng)["x"] for _ in range(8_000)]
+    assert [round(drawn.count(option) / 1_000) for option in choice.options] == [4, 1, 3]
+    assert choice.value(0.0) == "a" and choice.value(1.0) == "c"
+    for weights in ((1, 2), (1, 0, 1), (1, -1, 1), (1, math.inf, 1)):
+        with pytest.raises(ValueError, match="one positive number for each"):
+            Choice(("a", "b", "c"), weights=weights)
+
+
+def test_shared_options_are_one_parameter():
+    a, b = Float(0.0, 1.0), Int(1, 4)
+    depth = Choice({"one": Space(a=a), "two": Space(a=a, b=b), "none": None}, shared=True)
+    space = Space(depth=depth)
+    assert [slot.path for slot in space.slots] == ["depth", "depth.a", "depth.b"]
+    assert space.check({"depth": "two", "depth.a": 0.5, "depth.b": 2})
+    with pytest.raises(ValueError, match=r"'depth.b' is inactive"):
+        space.check({"depth": "one", "depth.a": 0.5, "depth.b": 2})
+    kept = space.complete({"depth": "two", "depth.a": 0.25}, np.random.default_rng(0))
+    assert kept["depth.a"] == 0.25 and "depth.b" in kept
+    assert (
+        space.size == math.inf and Space(c=Choice({"x": Space(b=b), "y": Space(b=b)}, shared=True)).size == 8
+    )
+    with pytest.raises(ValueError, match=r"'a' is .* under 'two'"):
+        Choice({"one": Space(a=a), "two": Space(a=b)}, shared=True)
+
+
 @settings(max_examples=60, deadline=None)
 @given(spaces(), st.integers(0, 2**32 - 1))
 def test_operators_stay_inside_and_keep_what_fits(space, seed):

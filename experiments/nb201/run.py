@@ -13,7 +13,10 @@ from experiments.nb201 import pairs, table, times
 from experiments.record import Record
 
 MEASURED = (
-    *(f"search_spaces/{name}.py" for name in ("graph", "canonical", "describe", "space", "op", "block")),
+    *(
+        f"search_spaces/{name}.py"
+        for name in ("graph", "canonical", "describe", "space", "parameter", "configuration", "op", "block")
+    ),
     "search_spaces/ops",
     "search_spaces/spaces/cell.py",
     "search_spaces/spaces/chain.py",

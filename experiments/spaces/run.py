@@ -25,11 +25,9 @@ from nas.operators import mutate, uniform_crossover
 from search_spaces.architecture import Design, SearchSpace, spaces
 from search_spaces.space import Space
 
+NAMES = ("graph", "space", "parameter", "configuration", "op", "block", "network", "source", "backbone")
 MEASURED = (
-    *(
-        f"search_spaces/{name}.py"
-        for name in ("graph", "space", "op", "block", "network", "source", "backbone")
-    ),
+    *(f"search_spaces/{name}.py" for name in NAMES),
     "search_spaces/ops",
     "search_spaces/spaces",
     "nas/operators.py",
