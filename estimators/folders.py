@@ -216,14 +216,14 @@ def _notes(
     notes = []
     if broken:
         total = len(heads) + sum(path not in heads for path in broken)
-        what = f"{len(broken)} of {total} files are no readable pictures and left out"
+        what = f"{len(broken):,} of {total:,} files are no readable pictures and left out"
         notes.append(f"unreadable: {what}: {_some(listing, broken)}")
     if ignored:
-        notes.append(f"ignored: {len(ignored)} files that are no pictures ({_endings(ignored)})")
+        notes.append(f"ignored: {len(ignored):,} files that are no pictures ({_endings(ignored)})")
     kept = [one for path, one in heads.items() if path not in broken]
     sizes = {one.size for one in kept}
     if sizes != {(side, side)}:
         notes.append(f"resized: pictures of {len(sizes)} size(s) resized to {side}x{side}")
     if clear := sum(one.transparent for one in kept):
-        notes.append(f"transparency: {clear} pictures with transparency are laid on white")
+        notes.append(f"alpha: {clear:,} pictures with transparency are laid on white")
     return notes

@@ -90,4 +90,5 @@ def _scaled(picture: Any) -> Any:
 def _reason(path: str, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "no known format" if os.path.getsize(path) else "empty"  # noqa: PTH202
-    return " ".join(str(error).split())[:80] or type(error).__name__
+    said = (error.strerror if isinstance(error, OSError) else None) or " ".join(str(error).split())
+    return said[:80] or type(error).__name__

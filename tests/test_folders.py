@@ -33,8 +33,8 @@ def topics(data):
 
 def test_a_folder_of_every_odd_kind(tmp_path):
     folder = noise(tmp_path / "odd", count=30)
-    for name, content in odd_kinds(RGB, INDEX, GREYS, ALPHA).items():
-        (folder / "a" / name).write_bytes(content)
+    for name, encode in odd_kinds(RGB, INDEX, GREYS, ALPHA).items():
+        (folder / "a" / name).write_bytes(encode())
     for name, content in list(broken_kinds(RGB).items())[:6]:
         (folder / "b" / name).write_bytes(content)
     for name in ("notes.txt", ".DS_Store", "Thumbs.db", "labels.csv"):
@@ -49,7 +49,7 @@ def test_a_folder_of_every_odd_kind(tmp_path):
     text = "\n".join(data.notes)
     assert "unreadable: 6 of 86 files are no readable pictures and left out: b/empty.png: empty;" in text
     assert "ignored: 3 files that are no pictures (1 .db, 1 .csv, 1 .txt)" in text
-    assert "transparency: 5 pictures with transparency are laid on white" in text
+    assert "alpha: 5 pictures with transparency are laid on white" in text
     assert sum(len(part) for part in (data.train, data.val, data.test)) + lost(data) == 80
     assert sum(data.report.modes.values()) == 80 and data.report.modes["RGB"] >= 60
 
@@ -187,6 +187,15 @@ def test_the_summary_names_what_matters(tmp_path):
     assert lines[-1].startswith("  source      decoded, ")
     many = noise(tmp_path / "many", classes=[f"c{i:02}" for i in range(15)], count=4)
     assert ", ..., " in summary(load(many)) and max(map(len, summary(load(many)).splitlines())) <= 110
+
+
+def test_an_empty_validation_folder_counts_as_none(tmp_path):
+    folder = noise(tmp_path / "own" / "train", count=10).parent
+    (folder / "val" / "a").mkdir(parents=True)
+    (folder / "train" / "a" / "001.png").unlink()
+    (folder / "train" / "a" / "linked.png").symlink_to(folder / "train" / "b" / "001.png")
+    data = load(folder)
+    assert len(data.val) >= 2 and sum(map(len, (data.train, data.val, data.test))) + lost(data) == 20
 
 
 def test_folders_without_pictures(tmp_path):
