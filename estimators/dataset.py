@@ -4,52 +4,56 @@ Notation
     x   (n, C, H, W) uint8 images        y   (n,) int64 labels in [0, classes)
 """
 
-import hashlib
-import json
 import os
-import shutil
+import tempfile
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import PIL
+import psutil
 
-from estimators import readers
-from estimators.split import Split
+from estimators import cache, folders, readers
+from estimators.partition import partition, stratified
+from estimators.saved import fingerprint, open_saved, save, write
+from estimators.split import SPLITS, Dataset, Report, Split
+from estimators.summary import summary
 from search_spaces.registry import Registry, nearest
+
+__all__ = [
+    "SPLITS",
+    "Dataset",
+    "Source",
+    "Split",
+    "datasets",
+    "fingerprint",
+    "limited",
+    "load",
+    "open_saved",
+    "save",
+    "split",
+    "summary",
+]
 
 datasets: "Registry[type[Source]]" = Registry("data set", "estimators.datasets")
 
-SPLITS = ("train", "val", "test")
-TEST_SHARE, VAL_SHARE, SMALL_VAL_SHARE = 0.2, 0.1, 0.15
-SMALL, MOST_VAL = (
-    5_000,
-    10_000,
-)  # images: below SMALL the larger share is validated on, never more than MOST_VAL
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Three disjoint splits. Candidates are compared on ``val``; ``test`` is used once per reported model."""
-
-    name: str
-    train: Split
-    val: Split
-    test: Split
-    classes: tuple[str, ...]
-    notes: tuple[str, ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of an image."""
-        c, h, w = self.train.x.shape[1:]
-        return int(c), int(h), int(w)
+FORMAT = 1  # of what is cached: a new number when the same files are decoded or split differently
+MEMORY_SHARE = (
+    0.25  # of the memory that is available: the most that is read into it where nothing can be cached
+)
 
 
 class Source(ABC):
-    """Where images come from. ``load`` decodes everything; official splits are kept as they are."""
+    """Where images come from. ``load`` decodes everything; official splits are kept as they are.
+
+    ``terms`` names the authors, the licence and the size of a download: it is said before anything is fetched.
+    """
+
+    terms: ClassVar[str] = ""
 
     @abstractmethod
     def load(self, **options: Any) -> dict[str, Split | tuple[str, ...]]:
@@ -61,125 +65,108 @@ def load(data: Any, *, seed: int = 0, root: Path | None = None, side: int | None
 
     ``data`` is a registered name, a folder of class folders (with or without train, val, test above them), an
     ``.npz`` file, a pair of arrays ``(x, y)``, a torch data set of ``(image, label)``, or a ``Dataset``. ``root`` is
-    where torchvision's files lie; ``side`` the side in pixels that the pictures of a folder are brought to.
-    Anything else, and data that cannot be learned from, is a ``ValueError``.
+    where torchvision's files lie; ``side`` the side in pixels that the pictures of a folder are brought to. A folder
+    is decoded into the cache (see ``estimators.cache``) and mapped from there. Anything else, and data that cannot be
+    learned from, is a ``ValueError``.
     """
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, str | os.PathLike):
-        path = Path(data)
-        if str(data) in datasets.names():
-            return split(str(data), datasets.get(str(data))().load(root=root), seed)
-        if path.is_dir():
-            parts, notes = readers.read_folder(path, side)
-            return split(path.resolve().name, parts, seed, notes)
-        if path.suffix == ".npz":
-            return split(path.stem, readers.read_npz(path), seed)
-        raise ValueError(
-            f"no data set and no folder {str(data)!r}; {nearest(str(data), datasets.names())}, "
-            "or give a folder of class folders or an .npz file"
-        )
-    return split("data", readers.read_objects(data), seed)
+    began = time.monotonic()
+    dataset = _load(data, seed, root, side)
+    return replace(dataset, report=replace(dataset.report, seconds=time.monotonic() - began))
+
+
+def _load(data: Any, seed: int, root: Path | None, side: int | None) -> Dataset:
+    if not isinstance(data, str | os.PathLike):
+        return split("data", readers.read_objects(data), seed)
+    path = Path(data)
+    if str(data) in datasets.names():
+        source = datasets.get(str(data))()
+        terms = [f"terms: {source.terms}"] if source.terms else []
+        return split(str(data), source.load(root=root), seed, terms, Report("named set"))
+    if path.is_dir():
+        return _load_folder(path.resolve(), seed, side)
+    if path.suffix == ".npz":
+        return split(path.stem, readers.read_npz(path), seed, report=Report("file"))
+    raise ValueError(
+        f"no data set and no folder {str(data)!r}; {nearest(str(data), datasets.names())}, "
+        "or give a folder of class folders or an .npz file"
+    )
+
+
+def _load_folder(folder: Path, seed: int, side: int | None) -> Dataset:
+    """Map the data set from the cache; what it lacks is split, and before that decoded, into it."""
+    listing = folders.list_files(folder)
+    pictures = cache.key_of(FORMAT, PIL.__version__, side, listing.key())
+    work = []
+
+    def decode(partial: Path) -> None:
+        work.append("decoded")
+        folders.decode_into(partial, listing, side)
+
+    def arrange(partial: Path) -> None:
+        work.append("split anew, pictures from the cache")
+        _write(partial, folder.name, *cache.fetch("pictures", pictures, decode, folders.open_decoded), seed)
+
+    def read(entry: Path) -> Dataset:
+        return replace(open_saved(entry), saved_in=entry)
+
+    try:
+        dataset = cache.fetch("splits", cache.key_of(folder.name, pictures, seed), arrange, read)
+    except OSError as error:
+        return _load_uncached(listing, seed, side, error)
+    return replace(dataset, report=replace(dataset.report, source=(work or ["cache"])[-1]))
+
+
+def _write(
+    target: Path, name: str, parts: Mapping[str, Any], notes: Sequence[str], report: Report, seed: int
+) -> None:
+    rows, notes = partition(name, parts, seed, notes)
+    write(target, rows, {"name": name, "classes": parts["classes"], "notes": notes, "report": asdict(report)})
+
+
+def _load_uncached(listing: folders.Listing, seed: int, side: int | None, error: OSError) -> Dataset:
+    """Decode a folder by way of a temporary one into memory, if it fits there."""
+    remedy = (
+        f"cannot write the cache {str(cache.place())!r} ({error.strerror}): set NAS_CACHE to another folder"
+    )
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            decoded, arranged = Path(scratch) / "pictures", Path(scratch) / "splits"
+            decoded.mkdir()
+            arranged.mkdir()
+            folders.decode_into(decoded, listing, side)
+            _write(arranged, listing.folder.name, *folders.open_decoded(decoded), seed)
+            mapped = open_saved(arranged)
+            if sum(path.stat().st_size for path in arranged.iterdir()) > _room():
+                raise ValueError(f"{listing.folder.name} is too large to be kept in memory, and {remedy}")
+            train, val, test = (
+                Split(np.array(part.x), part.y) for part in (mapped.train, mapped.val, mapped.test)
+            )
+    except OSError as again:
+        raise ValueError(f"{remedy} ({again.strerror} in the temporary folder)") from None
+    notes = (*mapped.notes, f"cache: {remedy}")
+    return replace(mapped, train=train, val=val, test=test, notes=notes)
+
+
+def _room() -> float:
+    return MEMORY_SHARE * float(psutil.virtual_memory().available)
 
 
 def split(
-    name: str, parts: dict[str, Split | tuple[str, ...]], seed: int, notes: Sequence[str] = ()
+    name: str,
+    parts: dict[str, Split | tuple[str, ...]],
+    seed: int,
+    notes: Sequence[str] = (),
+    report: Report | None = None,
 ) -> Dataset:
     """Complete ``parts`` to three splits: what is official stays, what is missing is drawn, stratified, from train."""
-    found = {key: part for key, part in parts.items() if isinstance(part, Split)}
+    rows, notes = partition(name, parts, seed, notes)
+    train, val, test = (rows[key][0].take(rows[key][1]) for key in SPLITS)
     assert isinstance(parts["classes"], tuple)
-    classes = tuple(map(str, parts["classes"]))
-    _check_labels(name, found, classes)
-    notes = list(notes)
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0, 0, 11)))
-    train = found["train"]
-    if "test" not in found:
-        train, found["test"] = _stratified(train, TEST_SHARE, rng)
-        notes.append(f"no official test split: {len(found['test'])} images held out")
-    if "val" not in found:
-        share = SMALL_VAL_SHARE if len(train) < SMALL else min(VAL_SHARE, MOST_VAL / len(train))
-        train, found["val"] = _stratified(train, share, rng)
-    train, copies = _without(train, found["val"], found["test"])
-    if copies:
-        notes.append(
-            f"{copies} training images are copies of validation or test images: left out of training"
-        )
-    _check_labels(name, {**found, "train": train}, classes)
-    return Dataset(name, train, found["val"], found["test"], classes, tuple(notes))
-
-
-def _check_labels(name: str, found: dict[str, Split], classes: tuple[str, ...]) -> None:
-    if len(classes) < 2:
-        raise ValueError(f"{name}: one class only ({', '.join(classes)}); a classifier needs at least two")
-    counts = np.bincount(found["train"].y, minlength=len(classes))
-    scarce = int(np.argmin(counts))
-    least = 1 if {"val", "test"} <= set(found) else 3
-    if counts[scarce] < least:
-        raise ValueError(
-            f"{name}: class {classes[scarce]!r} has {counts[scarce]} training image(s); "
-            f"give at least {least} (some are held out), or remove the class"
-        )
-
-
-def _stratified(whole: Split, share: float, rng: np.random.Generator) -> tuple[Split, Split]:
-    """Return what stays and what is held out: ``share`` of each class, at least one image of each."""
-    held = np.zeros(len(whole), bool)
-    for label in np.unique(whole.y):
-        members = rng.permutation(np.flatnonzero(whole.y == label))
-        held[members[: max(1, round(share * len(members)))]] = True
-    return whole.take(np.flatnonzero(~held)), whole.take(np.flatnonzero(held))
-
-
-def _without(train: Split, *others: Split) -> tuple[Split, int]:
-    """Leave out of ``train`` what stands byte for byte in ``others``; return how many that were."""
-    known = {hash(image.tobytes()) for other in others for image in np.ascontiguousarray(other.x)}
-    keep = np.array([hash(image.tobytes()) not in known for image in np.ascontiguousarray(train.x)])
-    copies = int((~keep).sum())
-    return (train.take(np.flatnonzero(keep)), copies) if copies else (train, 0)
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """Hash of all images and labels: equal for equal data on every machine."""
-    digest = hashlib.sha256()
-    for name in SPLITS:
-        part: Split = getattr(dataset, name)
-        digest.update(repr(part.x.shape).encode() + np.ascontiguousarray(part.x).tobytes() + part.y.tobytes())
-    return digest.hexdigest()[:16]
-
-
-def save(dataset: Dataset, folder: Path) -> Path:
-    """Write ``dataset`` as plain arrays into ``folder``, whole or not at all, for ``open_saved``."""
-    folder = Path(folder)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name in SPLITS:
-        part: Split = getattr(dataset, name)
-        np.save(partial / f"{name}_x.npy", np.ascontiguousarray(part.x))
-        np.save(partial / f"{name}_y.npy", part.y)
-    about = {
-        "name": dataset.name,
-        "classes": dataset.classes,
-        "notes": dataset.notes,
-        "hash": fingerprint(dataset),
-    }
-    (partial / "meta.json").write_text(json.dumps(about, indent=1))
-    partial.rename(folder)
-    return folder
-
-
-def open_saved(folder: Path | str) -> Dataset:
-    """Open what ``save`` wrote: arrays are read-only memory maps that all processes share."""
-    folder = Path(folder)
-    try:
-        about = json.loads((folder / "meta.json").read_text())
-        parts = {
-            name: Split(np.load(folder / f"{name}_x.npy", mmap_mode="r"), np.load(folder / f"{name}_y.npy"))
-            for name in SPLITS
-        }
-    except (OSError, ValueError) as error:
-        raise ValueError(f"no saved data set in {str(folder)!r} ({error}); start the search again") from None
-    return Dataset(about["name"], **parts, classes=tuple(about["classes"]), notes=tuple(about["notes"]))
+    return Dataset(
+        name, train, val, test, tuple(map(str, parts["classes"])), tuple(notes), report or Report()
+    )
 
 
 def limited(dataset: Dataset, images: int, seed: int = 0) -> Dataset:
@@ -187,16 +174,6 @@ def limited(dataset: Dataset, images: int, seed: int = 0) -> Dataset:
     if images >= len(dataset.train):
         return dataset
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0, 0, 12)))
-    return replace(dataset, train=_stratified(dataset.train, images / len(dataset.train), rng)[1])
-
-
-def summary(dataset: Dataset) -> str:
-    """Return a few lines on what there is: images, classes, shape, imbalance, notes."""
-    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
-    c, h, w = dataset.shape
-    lines = [
-        f"{dataset.name}: {len(dataset.classes)} classes, {c}x{h}x{w} pixels",
-        "  images: " + ", ".join(f"{len(getattr(dataset, name)):,} {name}" for name in SPLITS),
-        f"  per class in train: {counts.min():,} to {counts.max():,}",
-    ]
-    return "\n".join(lines + [f"  {note}" for note in dataset.notes])
+    train, everything = dataset.train, np.arange(len(dataset.train))
+    rows = stratified(train.y, everything, images / len(train), rng)[1]
+    return replace(dataset, train=train.take(rows), saved_in=None)

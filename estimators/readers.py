@@ -1,128 +1,14 @@
-"""Images of one's own: folders of class folders, .npz files, arrays, torch data sets."""
+"""Images of one's own that need no decoding: .npz files, arrays, torch data sets."""
 
-import warnings
 import zipfile
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from estimators.split import Split
-
-NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-MOST_BROKEN = 0.1  # share of unreadable files above which a folder is refused
-SIDE = 64  # pixels a folder's pictures are brought to at most, unless told otherwise
+from estimators.split import SPLITS, Split
 
 Parts = dict[str, Split | tuple[str, ...]]
-
-
-def read_folder(folder: Path, side: int | None = None) -> tuple[Parts, list[str]]:
-    """Read class folders below ``folder``, or below its train, val and test folders.
-
-    All pictures are brought to one square side: ``side``, or the median of the shorter sides, 64 at most. They
-    are grey when every picture is.
-    """
-    split_folders = _split_folders(folder)
-    base = split_folders.get("train", folder)
-    classes = tuple(sorted(p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith(".")))
-    if not classes:
-        loose = sum(p.is_file() for p in base.iterdir())
-        raise ValueError(
-            f"{str(base)!r} holds no class folders ({loose} files); put each class into a folder of its own"
-        )
-    files = {name: _files(where, classes) for name, where in (split_folders or {"train": folder}).items()}
-    paths = [path for rows in files.values() for path, _ in rows]
-    if not paths:
-        raise ValueError(
-            f"the class folders of {str(base)!r} are empty; put the pictures of each class there"
-        )
-    with ThreadPoolExecutor() as pool:
-        pictures = dict(zip(paths, pool.map(_open, paths), strict=True))
-        broken = [path for path, picture in pictures.items() if isinstance(picture, str)]
-        notes = _report_broken(folder, broken, len(paths))
-        good = [picture for picture in pictures.values() if not isinstance(picture, str)]
-        side = side or min(SIDE, int(np.median([min(picture.size) for picture in good])))
-        grey = all(picture.mode == "L" for picture in good)
-        sizes = {picture.size for picture in good}
-        if sizes != {(side, side)}:
-            notes.append(f"pictures of {len(sizes)} size(s) resized to {side}x{side}")
-        parts: Parts = {"classes": classes}
-        for name, rows in files.items():
-            kept = [(path, label) for path, label in rows if not isinstance(pictures[path], str)]
-            arrays = list(pool.map(lambda row: _array(pictures[row[0]], side, grey), kept))
-            if arrays:
-                parts[name] = Split(np.stack(arrays), np.array([label for _, label in kept], np.int64))
-    return parts, notes
-
-
-def _split_folders(folder: Path) -> dict[str, Path]:
-    found = {}
-    for name, spellings in NAMES.items():
-        for spelling in spellings:
-            if (folder / spelling).is_dir():
-                found[name] = folder / spelling
-    return found if "train" in found else {}
-
-
-def _files(folder: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    strange = sorted(
-        p.name for p in folder.iterdir() if p.is_dir() and p.name not in classes and p.name[0] != "."
-    )
-    if strange:
-        raise ValueError(
-            f"{str(folder)!r} has class {strange[0]!r}, which the training folder lacks; add or remove it"
-        )
-    return [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
-    ]
-
-
-def _open(path: Path) -> Any:
-    """Return the picture, upright, grey (L) or colour (RGB); or, as a string, why it cannot be read."""
-    from PIL import Image, ImageOps
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(path) as raw:
-                picture = ImageOps.exif_transpose(raw)
-                picture.load()
-        if picture.mode.startswith("I") or picture.mode == "F":
-            values = np.asarray(picture, np.float64)
-            top = 65535.0 if picture.mode.startswith("I") else max(float(values.max()), 1e-12)
-            return Image.fromarray(np.rint(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
-        if picture.mode in ("L", "1", "LA"):
-            return picture.convert("L")
-        return picture.convert("RGBA").convert("RGB") if picture.mode == "P" else picture.convert("RGB")
-    except Exception as error:
-        return " ".join(str(error).split())[:80] or type(error).__name__
-
-
-def _array(picture: Any, side: int, grey: bool) -> np.ndarray:
-    from PIL import Image
-
-    picture = picture if grey else picture.convert("RGB")
-    if picture.size != (side, side):
-        picture = picture.resize((side, side), Image.Resampling.BILINEAR)
-    array = np.asarray(picture, np.uint8)
-    return array[None] if grey else np.ascontiguousarray(array.transpose(2, 0, 1))
-
-
-def _report_broken(folder: Path, broken: list[Path], total: int) -> list[str]:
-    if not broken:
-        return []
-    named = ", ".join(str(path.relative_to(folder)) for path in broken[:5])
-    if len(broken) > MOST_BROKEN * total:
-        raise ValueError(
-            f"{len(broken)} of {total} files in {str(folder)!r} are no readable pictures ({named}); "
-            f"at most {MOST_BROKEN:.0%} may be: remove or repair them"
-        )
-    return [f"{len(broken)} of {total} files are no readable pictures and left out: {named}"]
 
 
 def read_npz(path: Path) -> Parts:
@@ -141,7 +27,7 @@ def read_npz(path: Path) -> Parts:
     if "x_train" not in arrays or "y_train" not in arrays:
         raise ValueError(f"{str(path)!r} holds {sorted(arrays)}; it needs x and y, or x_train and y_train")
     parts: Parts = {}
-    for name in NAMES:
+    for name in SPLITS:
         if f"x_{name}" in arrays and f"y_{name}" in arrays:
             parts[name] = as_split(arrays[f"x_{name}"], arrays[f"y_{name}"], f"{path.name}: {name}")
     return _with_classes(parts)

@@ -15,10 +15,11 @@ from estimators.split import Split
 _declared: list[Any] = []  # a library lives as long as somebody holds it
 
 
-def read(name: str, root: Path | None, remedy: str = "") -> dict[str, Split | tuple[str, ...]]:
+def read(name: str, root: Path | None, terms: str, remedy: str = "") -> dict[str, Split | tuple[str, ...]]:
     """Return the official splits of torchvision's data set ``name`` below ``root``, downloaded if absent.
 
-    ``root`` is by default ``$NAS_DATA``, else ``~/.cache/nas``. A download that fails is one ``ValueError``.
+    ``root`` is by default ``$NAS_DATA``, else ``~/.cache/nas``. Before a download its ``terms`` (authors, licence,
+    size) go to standard error; one that fails is a ``ValueError``.
     """
     torchvision_sets = _import_sets()
     folder = root or Path(os.environ.get("NAS_DATA", "~/.cache/nas")).expanduser()
@@ -30,6 +31,7 @@ def read(name: str, root: Path | None, remedy: str = "") -> dict[str, Split | tu
             try:
                 source = make(folder, download=False, **own)
             except RuntimeError:
+                print(f"downloading {name} into {folder}: {terms}", file=sys.stderr, flush=True)
                 folder.mkdir(parents=True, exist_ok=True)
                 source = make(folder, download=True, **own)
         except Exception as error:

@@ -2,14 +2,21 @@
 
 import gzip
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.io import savemat
 
-from estimators.dataset import fingerprint, limited, load, open_saved, save, split, summary
+from estimators.dataset import datasets, fingerprint, limited, load, open_saved, save, split, summary
 from estimators.split import Split
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 def pictures(folder, classes=("a", "b"), count=12, size=(10, 10), mode="RGB", seed=0):
@@ -109,6 +116,7 @@ def test_torchvision_files_of_idx(name, folder, tmp_path):
         idx(raw / f"{part}-labels-idx1-ubyte", (np.arange(count) % 10).astype(np.uint8))
     dataset = load(name, root=tmp_path)
     assert dataset.shape == (1, 28, 28) and len(dataset.test) == 20 and len(dataset.classes) == 10
+    assert any(note.startswith("terms: ") and "MB to download" in note for note in dataset.notes)
 
 
 def test_torchvision_files_of_cifar(tmp_path, monkeypatch):
@@ -128,6 +136,41 @@ def test_torchvision_files_of_cifar(tmp_path, monkeypatch):
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": [f"c{i}" for i in range(10)]}))
     dataset = load("cifar10", root=tmp_path)
     assert dataset.shape == (3, 32, 32) and len(dataset.test) == 20 and dataset.classes[0] == "c0"
+
+
+def test_torchvision_files_of_svhn(tmp_path, monkeypatch):
+    monkeypatch.setattr("torchvision.datasets.svhn.check_integrity", lambda *_: True)
+    rng = np.random.default_rng(0)
+    pixels = {name: rng.integers(0, 256, (32, 32, 3, 40), dtype=np.uint8) for name in ("train", "test")}
+    for name, x in pixels.items():
+        savemat(tmp_path / f"{name}_32x32.mat", {"X": x, "y": (np.arange(40) % 10 + 1)[:, None]})
+    dataset = load("svhn", root=tmp_path)
+    assert dataset.shape == (3, 32, 32) and len(dataset.test) == 40
+    assert np.array_equal(dataset.test.x[0], pixels["test"][..., 0].transpose(2, 0, 1))
+
+
+def test_the_terms_are_said_before_a_download(tmp_path, monkeypatch, capsys):
+    from torchvision.datasets import MNIST
+
+    def refuse(self):
+        said = capsys.readouterr().err
+        assert (
+            said == f"downloading MNIST into {tmp_path}: LeCun et al. 1998, CC BY-SA 3.0, 12 MB to download\n"
+        )
+        raise OSError("no network")
+
+    monkeypatch.setattr(MNIST, "download", refuse)
+    with pytest.raises(
+        ValueError, match=r"MNIST is not below .* and its download failed \(no network\); put"
+    ):
+        load("mnist", root=tmp_path)
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_named_set_says_its_terms(name):
+    source = datasets.get(name)
+    assert re.search("licence|CC BY|commercial", source.terms)
+    assert re.search(r"\d+ MB to download|comes with", source.terms)
 
 
 def images(n=20, **changed):

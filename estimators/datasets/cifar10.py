@@ -10,7 +10,9 @@ from estimators.torchvision_sets import read
 
 @datasets.register("cifar10")
 class CIFAR10(Source):
-    """Krizhevsky 2009, no licence stated, 170 MB to download."""
+    """CIFAR10: 10 classes, official test split."""
+
+    terms = "Krizhevsky 2009, no licence stated, 170 MB to download"
 
     def load(self, root: Path | None = None, **options: Any) -> dict[str, Split | tuple[str, ...]]:
-        return read("CIFAR10", root)
+        return read("CIFAR10", root, self.terms)

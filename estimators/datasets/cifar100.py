@@ -10,7 +10,9 @@ from estimators.torchvision_sets import read
 
 @datasets.register("cifar100")
 class CIFAR100(Source):
-    """Krizhevsky 2009, no licence stated, 169 MB to download."""
+    """CIFAR100: 100 classes, official test split."""
+
+    terms = "Krizhevsky 2009, no licence stated, 169 MB to download"
 
     def load(self, root: Path | None = None, **options: Any) -> dict[str, Split | tuple[str, ...]]:
-        return read("CIFAR100", root)
+        return read("CIFAR100", root, self.terms)

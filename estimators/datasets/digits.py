@@ -10,7 +10,9 @@ from estimators.split import Split
 
 @datasets.register("digits")
 class Digits(Source):
-    """Optical recognition of handwritten digits (Alpaydin and Kaynak 1998). No official test split."""
+    """Optical recognition of handwritten digits. No official test split."""
+
+    terms = "Alpaydin and Kaynak 1998, CC BY 4.0, comes with scikit-learn"
 
     def load(self, **options: Any) -> dict[str, Split | tuple[str, ...]]:
         from sklearn.datasets import load_digits

@@ -27,13 +27,15 @@ CLASSES = (
 
 @datasets.register("fashion-mnist")
 class FashionMNIST(Source):
-    """Xiao et al. 2017, MIT licence. 30 MB to download where Debian's ``dataset-fashion-mnist`` is not installed."""
+    """60,000 + 10,000 pictures of clothes in 10 classes."""
+
+    terms = "Xiao et al. 2017, MIT licence, 30 MB to download unless Debian's package is installed"
 
     def load(self, root: Path | None = None, **options: Any) -> dict[str, Split | tuple[str, ...]]:
         if root is None and (PACKAGE / "train-images-idx3-ubyte.gz").is_file():
             return {"train": _idx(PACKAGE, "train"), "test": _idx(PACKAGE, "t10k"), "classes": CLASSES}
         remedy = "install Debian's package dataset-fashion-mnist"
-        return {**read("FashionMNIST", root, remedy), "classes": CLASSES}
+        return {**read("FashionMNIST", root, self.terms, remedy), "classes": CLASSES}
 
 
 def _idx(folder: Path, name: str) -> Split:

@@ -10,7 +10,9 @@ from estimators.torchvision_sets import read
 
 @datasets.register("mnist")
 class MNIST(Source):
-    """LeCun et al. 1998, CC BY-SA 3.0, 12 MB to download."""
+    """MNIST: 10 classes, official test split."""
+
+    terms = "LeCun et al. 1998, CC BY-SA 3.0, 12 MB to download"
 
     def load(self, root: Path | None = None, **options: Any) -> dict[str, Split | tuple[str, ...]]:
-        return read("MNIST", root)
+        return read("MNIST", root, self.terms)

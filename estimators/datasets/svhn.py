@@ -10,7 +10,9 @@ from estimators.torchvision_sets import read
 
 @datasets.register("svhn")
 class SVHN(Source):
-    """Netzer et al. 2011, for non-commercial use, 246 MB to download."""
+    """SVHN: 10 classes, official test split."""
+
+    terms = "Netzer et al. 2011, for non-commercial use only, 246 MB to download"
 
     def load(self, root: Path | None = None, **options: Any) -> dict[str, Split | tuple[str, ...]]:
-        return read("SVHN", root)
+        return read("SVHN", root, self.terms)

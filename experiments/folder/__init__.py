@@ -1,0 +1,1 @@
+"""A folder of pictures of every odd kind."""
