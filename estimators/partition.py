@@ -27,6 +27,10 @@ def partition(
     """
     found = {key: parts[key] for key in SPLITS if key in parts}
     classes = tuple(map(str, parts["classes"]))
+    if "train" not in found:
+        raise ValueError(
+            f"{name}: no training images ({', '.join(found)} only); put some into the training folder"
+        )
     _check_labels(name, found["train"].y, classes, 1 if len(found) == len(SPLITS) else 3)
     notes, train = list(notes), found["train"]
     marks = {key: digests(part) for key, part in found.items()}

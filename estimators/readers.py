@@ -1,6 +1,7 @@
 """Images of one's own that need no decoding: .npz files, arrays, torch data sets."""
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,34 @@ def read_npz(path: Path) -> Parts:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        cause = "objects, which are not unpickled" if "pickle" in str(error) else error
         raise ValueError(
-            f"{str(path)!r} is no readable .npz ({error}); write it with numpy.savez(path, x=..., y=...)"
+            f"{str(path)!r} is no readable .npz ({cause}); write it with numpy.savez(path, x=..., y=...)"
         ) from None
-    plain = {"x": "x_train", "y": "y_train"}
+    held, plain = sorted(arrays), {"x": "x_train", "y": "y_train"}
     arrays = {plain.get(key, key): value for key, value in arrays.items()}
     if "x_train" not in arrays or "y_train" not in arrays:
-        raise ValueError(f"{str(path)!r} holds {sorted(arrays)}; it needs x and y, or x_train and y_train")
-    parts: Parts = {}
+        raise ValueError(f"{str(path)!r} holds {held}; it needs x and y, or x_train and y_train")
+    parts: dict[str, Split] = {}
     for name in SPLITS:
-        if f"x_{name}" in arrays and f"y_{name}" in arrays:
+        pair = [key for key in (f"x_{name}", f"y_{name}") if key in arrays]
+        if len(pair) == 1:
+            raise ValueError(f"{str(path)!r} holds {pair[0]} alone; give x_{name} and y_{name}, or neither")
+        if pair:
             parts[name] = as_split(arrays[f"x_{name}"], arrays[f"y_{name}"], f"{path.name}: {name}")
-    return _with_classes(parts)
+    _check_shapes(path.name, parts)
+    return _with_classes({**parts})
+
+
+def _check_shapes(name: str, parts: dict[str, Split]) -> None:
+    """Refuse splits whose images differ in channels or side: none is resized behind the user's back."""
+    wanted = parts["train"].x.shape[1:]
+    for key, part in parts.items():
+        if part.x.shape[1:] != wanted:
+            raise ValueError(
+                f"{name}: images of {key} have shape {part.x.shape[1:]}, those of train {wanted}; bring them to one"
+            )
 
 
 def read_objects(data: Any) -> Parts:
@@ -60,7 +76,10 @@ def _with_classes(parts: Parts) -> Parts:
 def as_split(x: np.ndarray, y: np.ndarray, where: str) -> Split:
     """Check arrays and turn them into a ``Split``: (n, H, W), (n, H, W, C) or (n, C, H, W), bytes or floats."""
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer) or len(y) == 0 or y.min() < 0:
-        raise ValueError(f"{where}: y is {y.dtype} of shape {y.shape}; it must be (n,) integers from 0 on")
+        least = f", least {y.min()}" if y.size and np.issubdtype(y.dtype, np.number) else ""
+        raise ValueError(
+            f"{where}: y is {y.dtype} of shape {y.shape}{least}; it must be (n,) integers from 0 on"
+        )
     if len(x) != len(y):
         raise ValueError(f"{where}: {len(x)} images and {len(y)} labels; give one label per image")
     if x.ndim == 3:

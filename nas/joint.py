@@ -1,7 +1,5 @@
 """The joint space of a data set: a family of networks that fits its images, and the recipes that train them."""
 
-import numpy as np
-
 from estimators.dataset import Dataset
 from search_spaces.architecture import Architecture, Build, Opaque, SearchSpace, family
 from search_spaces.recipe import recipe_space
@@ -20,12 +18,11 @@ def own_space(dataset: Dataset, space: Space, build: Build) -> SearchSpace:
 
 def _with_recipes(dataset: Dataset, architecture: Architecture) -> SearchSpace:
     """Join ``architecture`` with its recipes. One that is opaque does not follow images of another side or colour."""
-    counts = np.bincount(dataset.train.y, minlength=len(dataset.classes))
     recipe = recipe_space(
         dataset.shape,
         len(dataset.classes),
         len(dataset.train),
-        imbalance=float(counts.max() / counts.min()),
+        imbalance=dataset.imbalance,
         fixed_shape=isinstance(architecture, Opaque),
     )
     return SearchSpace(architecture, recipe)

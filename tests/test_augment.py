@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from estimators.augment import Erase
 from estimators.mix import Labels, Mixes, class_weights
-from estimators.torchvision_sets import _import_sets
 from estimators.trivial import BINS, OPS, SIGNED, Trivial, inverse_maps, magnitudes
+from search_spaces.vision import torchvision
 
 CPU = torch.device("cpu")
 NAMES = {"autocontrast": "AutoContrast"}
@@ -19,7 +19,7 @@ NAMES = {"autocontrast": "AutoContrast"}
 
 @pytest.fixture(scope="module")
 def v2() -> Any:
-    _import_sets()
+    torchvision("transforms")
     from torchvision.transforms import v2
 
     return v2

@@ -187,7 +187,13 @@ def images(n=20, **changed):
         (images(x=np.zeros((20, 8), np.uint8)), "shape"),
         (images(y=np.arange(7)), "7"),
         (images(y=np.arange(20) % 2 - 1), "integers from 0 on"),
-        ({"images": np.zeros(3)}, "x"),
+        ({"images": np.zeros(3)}, r"holds \['images'\]"),
+        (
+            images(x_test=np.zeros((4, 9, 8, 3)), y_test=np.arange(4) % 2),
+            r"test have shape \(3, 9, 8\), those of train",
+        ),
+        (images(x_test=np.zeros((4, 8, 8, 3))), "holds x_test alone"),
+        (images(x=np.array([{}] * 20)), "objects, which are not unpickled"),
     ],
 )
 def test_bad_arrays(arrays, message, tmp_path):
@@ -227,6 +233,15 @@ def test_unreadable_files_are_listed_and_many_are_refused(tmp_path):
         path.write_text("broken")
     with pytest.raises(ValueError, match=r"no readable pictures .*: remove or repair"):
         load(folder)
+
+
+def test_a_compressed_npz_with_flipped_bytes(tmp_path):
+    np.savez_compressed(tmp_path / "set.npz", **images())
+    content = bytearray((tmp_path / "set.npz").read_bytes())
+    content[200:260] = bytes(60)
+    (tmp_path / "set.npz").write_bytes(content)
+    with pytest.raises(ValueError, match=r"set\.npz.*is no readable"):
+        load(tmp_path / "set.npz")
 
 
 def test_a_truncated_npz(tmp_path):

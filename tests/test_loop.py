@@ -18,8 +18,8 @@ from estimators.mix import Labels, class_weights
 from estimators.optimizer import build_optimizer, factor
 from estimators.preprocess import Standardise, to_shape
 from estimators.resident import Images, stratified_order
-from estimators.torchvision_sets import _import_sets
 from search_spaces.recipe import AUGMENT, SCHEDULES, Recipe
+from search_spaces.vision import torchvision
 
 CPU = torch.device("cpu")
 
@@ -233,7 +233,7 @@ def test_grey_and_smaller_images_are_those_of_pillow_and_torchvision() -> None:
     grey = to_shape(x, (1, 40, 36))
     for colours, got in zip(x.permute(0, 2, 3, 1).numpy(), grey, strict=True):
         assert np.array_equal(got[0].numpy(), np.asarray(Image.fromarray(colours).convert("L")))
-    _import_sets()
+    torchvision("transforms")
     from torchvision.transforms.v2.functional import resize
 
     want = resize(x, [20, 18], antialias=True)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from estimators.dataset import load
-from estimators.torchvision_sets import _import_sets
 from estimators.trivial import BINS, OPS, Trivial, inverse_maps, magnitudes
 
 
@@ -15,14 +14,6 @@ def pictures(n: int) -> dict[str, Tensor]:
     """Return ``n`` images of Fashion-MNIST, grey and in colours: three of them stacked into one."""
     grey = torch.from_numpy(np.array(load("fashion-mnist").train.x[:n]))
     return {"grey": grey, "colour": torch.cat([grey, grey.roll(1, 0), grey.roll(2, 0)], 1)}
-
-
-def torchvision() -> Any:
-    """Return torchvision's transforms, also where its compiled operators do not load: none is needed."""
-    _import_sets()
-    from torchvision.transforms import v2
-
-    return v2
 
 
 def reference_op(v2: Any, op: str, x: Tensor, k: int, sign: int) -> Tensor:

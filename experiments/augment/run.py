@@ -19,9 +19,10 @@ from torch import Tensor
 from estimators.augment import Erase, Moves
 from estimators.mix import Mixes
 from estimators.trivial import BINS, OPS, SIGNED, Trivial
-from experiments.augment.reference import our_op, pictures, reference_op, torchvision
+from experiments.augment.reference import our_op, pictures, reference_op
 from experiments.augment.sheets import sheets
 from experiments.record import Record
+from search_spaces.vision import torchvision
 
 BATCH, SIDE, REPEATS = 64, 28, 3
 CPU = torch.device("cpu")
@@ -128,7 +129,11 @@ def main() -> None:
     quick = parser.parse_args().quick
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    record, v2, n = Record(__file__), torchvision(), 2_000 if quick else 10_000
+    record, v2, n = (
+        Record(__file__, *(f"estimators/{name}.py" for name in ("augment", "mix", "preprocess", "trivial"))),
+        torchvision("transforms.v2"),
+        2_000 if quick else 10_000,
+    )
     command = COMMAND + (" --quick" if quick else "")
     data = pictures(n)
     off = pixels(v2, {name: x[: 16 if quick else 256] for name, x in data.items()})

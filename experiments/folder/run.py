@@ -103,7 +103,10 @@ def main() -> None:
     quick = parser.parse_args().quick
     count, broken = (500, 5) if quick else (5000, 50)
     command = "python -m experiments.folder.run" + " --quick" * quick
-    record = Record(__file__)
+    record = Record(
+        __file__,
+        *(f"estimators/{name}.py" for name in ("cache", "folders", "pictures", "partition", "saved")),
+    )
     with tempfile.TemporaryDirectory() as scratch:
         folder, alone, shared = (Path(scratch) / name for name in ("odd", "alone", "shared"))
         pictures(folder, count, broken)
