@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 SETTINGS = (
     "budget",
@@ -68,15 +68,28 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _leave(message: str, code: int) -> None:
+def _leave(message: str, code: int) -> NoReturn:
     print(f"nas: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(code)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and guesses what was meant."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            from search_spaces.registry import nearest
+
+            kind = "command" if action.metavar == "COMMAND" else "kind"
+            self.error(f"no {kind} {value!r}; {nearest(str(value), [*map(str, action.choices)])}")
+
+    def error(self, message: str) -> NoReturn:
+        """Leave with ``message``."""
+        _leave(f"{message} (see `{self.prog} --help`)", 2)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nas", description="Search networks and the recipes that train them."
-    )
+    parser = _Parser(prog="nas", description="Search networks and the recipes that train them.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_search(commands.add_parser("search", help="search a model for a set of images, train and export it"))
     resume = commands.add_parser("resume", help="go on with an interrupted run, or add to a finished one")
