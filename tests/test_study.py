@@ -1,5 +1,6 @@
 """The study: ask, tell, what is refused, and resume after kills at any moment."""
 
+import errno
 import random
 import signal
 import subprocess
@@ -85,6 +86,32 @@ def test_ends():
     finite.optimize(lambda config: 1.0)
     with pytest.raises(Finished, match="no design that was not started: 2 were"):
         finite.ask()
+
+
+@pytest.mark.parametrize("limits", [None, Limits(seconds=20.0)])
+def test_a_full_disk_fails_no_design(tmp_path, limits):
+    path, full = tmp_path / "study.log", tmp_path / "full"
+    full.touch()
+    with (
+        Study(SPACE, strategy="random", storage=path) as study,
+        pytest.raises(OSError, match="No space left on device"),
+    ):
+        study.optimize(Filling(full), trials=4, limits=limits)
+    full.unlink()
+    with Study(SPACE, strategy="random", storage=path) as study:
+        assert [trial.asked is not None for trial in study.trials] == [True] and not study.trials[0].steps
+        study.optimize(Filling(full), trials=3, limits=limits)
+        assert [trial.failed for trial in study.trials] == [False] * 4
+
+
+class Filling:
+    def __init__(self, full):
+        self.full = full
+
+    def __call__(self, config):
+        if self.full.exists():
+            raise OSError(errno.ENOSPC, "No space left on device", "weights")
+        return loss(config)
 
 
 def slow(config):
