@@ -198,6 +198,8 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         + (f" of {_duration(status['budget_seconds'])}" if status["budget_seconds"] else "")
         + f", {_counts(status['trials'])}"
     ]
+    if status["error"]:
+        lines.append(f"no model: {status['error']}")
     if status["best"]:
         fidelity = status["best_fidelity"]
         lines.append(

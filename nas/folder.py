@@ -9,6 +9,7 @@ tensorboard/    events        best/   the exported model
 import dataclasses
 import json
 import os
+import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -189,6 +190,14 @@ class Folder:
     @property
     def status_file(self) -> Path:
         return self.path / "status.json"
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written; only while no other process works on the run."""
+        for partial in self.checkpoints.glob("*/*.tmp"):
+            partial.unlink(missing_ok=True)
+        for partial in (*self.path.glob(".status.json.*"), *self.path.glob(".config.yaml.*")):
+            partial.unlink(missing_ok=True)
+        shutil.rmtree(self.path / ".best.new", ignore_errors=True)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Rewrite ``status.json`` in one move."""

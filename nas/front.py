@@ -349,10 +349,17 @@ class Run:
         """Return what ``nas show --json`` prints."""
         from nas.status import status_of
 
-        state, history = self.folder.status()["state"], self.history
-        problem = _problem(self.settings, None)
-        trials = [history.trials[number] for number in sorted(history.trials)]
-        return status_of(trials, problem, history.events, self.settings, state=state, seconds=history.seconds)
+        written, history = self.folder.status(), self.history
+        return status_of(
+            [history.trials[number] for number in sorted(history.trials)],
+            _problem(self.settings, None),
+            history.events,
+            self.settings,
+            state=written["state"],
+            seconds=history.seconds,
+            best=self.folder.best,
+            error=written.get("error"),
+        )
 
     def export(self, to: str | Path, *, trial: int | None = None) -> Path:
         """Write the model (that of ``trial``, if its weights were kept) into the new folder ``to``; return it."""

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import torch
 import nas
 from estimators.dataset import load
 from nas.cli import main
-from nas.plan import Cost, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
+from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
+from nas.session import Session
 from nas.storages.log import Log
+from nas.study import folder_of
 from search_spaces.space import Int
 
 COMMAND = [sys.executable, "-m", "nas.cli"]
@@ -175,6 +178,46 @@ def test_an_interrupted_search_says_how_to_go_on(small, tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130 and "interrupted" in error and "nas resume" in error
     assert nas.Run(out).status()["state"] == "interrupted"
+
+
+def test_a_final_training_keeps_what_it_reached_when_its_time_is_up(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals((trials[0],), 6000))
+    monkeypatch.setattr(Session, "_left", lambda session: 4.0)
+    monkeypatch.setattr(Session, "_planned", lambda session, *arguments: 0.0)
+    run = nas.search(small, trials=2, strategy="random", out=tmp_path / "run", trackers=[])
+    (final,) = [trial for trial in run.trials if trial.replicate]
+    step = final.last
+    assert step.error is None and 1 <= step.fidelity.epochs == len(step.curve) < 1000
+    assert (run.folder.checkpoints / folder_of(final) / f"epoch-{step.fidelity.epochs}.safetensors").exists()
+    assert final.asked is None and run.status()["trials"]["unfinished"] == 0
+
+
+def test_the_winner_is_one_whose_weights_are_there(small, tmp_path, monkeypatch):
+    def lose(session):
+        shutil.rmtree(session.folder.checkpoints / folder_of(session.study.best))
+
+    monkeypatch.setattr(Session, "_finals", lose)
+    run = nas.search(small, trials=3, strategy="random", out=tmp_path / "run", trackers=[])
+    best, second = (trial.number for trial, _ in run.standing()[:2])
+    assert run.best.trial.number == second != best
+
+
+def test_a_measured_constraint_nothing_satisfies(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["search", str(small), "--trials", "2", "--strategy", "random", "--out", str(out)]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--tracker", "tensorboard", "--constraint", "loss<=0"])
+    error = capsys.readouterr().err
+    said = "none of 2 trained designs satisfies loss<=0; the nearest reached loss "
+    assert left.value.code == 4 and said in error and error.count("\n") == 1
+    status = nas.Run(out).status()
+    assert status["state"] == "interrupted" and said in status["error"]
+
+
+def test_a_moved_run_knows_where_its_model_is(run, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run.folder.path, moved)
+    assert nas.Run(moved).status()["export"] == str(moved / "best")
 
 
 def build(config):
