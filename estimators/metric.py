@@ -1,5 +1,6 @@
 """Metrics: their names, directions and units. The arithmetic on predictions lives in ``estimators.score``."""
 
+import math
 from dataclasses import dataclass
 
 from search_spaces.registry import nearest
@@ -7,20 +8,21 @@ from search_spaces.registry import nearest
 
 @dataclass(frozen=True)
 class Metric:
-    """A number that an evaluation yields. ``free`` metrics follow from the design alone, before any training."""
+    """A number from 0 to ``most`` that an evaluation yields. ``free`` ones follow from the design, untrained."""
 
     name: str
     maximize: bool = False
     unit: str = ""
     free: bool = False
+    most: float = math.inf
 
 
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("accuracy", maximize=True),
-        Metric("balanced_accuracy", maximize=True),
-        Metric("macro_f1", maximize=True),
+        Metric("accuracy", maximize=True, most=1.0),
+        Metric("balanced_accuracy", maximize=True, most=1.0),
+        Metric("macro_f1", maximize=True, most=1.0),
         Metric("loss"),
         Metric("latency", unit="ms"),
         Metric("params", free=True),

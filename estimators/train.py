@@ -89,8 +89,9 @@ class TrainEstimator(Estimator):
     def evaluate(self, design: "Design", fidelity: Fidelity, context: Context) -> Result:
         """Train ``design`` from its checkpoint to ``fidelity.epochs``; the metrics are of the last epoch.
 
-        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``. When stopped, the
-        checkpoint is that of the last whole epoch, and continuing from it is as if nothing had happened.
+        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``. When stopped (at the
+        deadline of a ``partial`` context too), the checkpoint is that of the last whole epoch, and continuing
+        from it is as if nothing had happened.
         """
         if fidelity.side != 1:
             raise ValueError(
@@ -184,7 +185,7 @@ class TrainEstimator(Estimator):
     def _finish(
         self, run: Run, design: "Design", fidelity: Fidelity, context: Context, stopped: bool
     ) -> Result:
-        """Write the checkpoint and, unless stopped, measure what was asked for."""
+        """Write the checkpoint and, unless what was reached does not count, measure what was asked for."""
         if not run.curve:
             return Result(stopped=stopped)
         if run.saved is None:
@@ -194,8 +195,9 @@ class TrainEstimator(Estimator):
         checkpoints.save(context.scratch / name, run.saved)
         run.saved = None if stopped else run.saved
         metrics = dict(run.curve[-1])
-        if not stopped:
+        if not stopped or context.partial:
             metrics |= self._measured(run, design)
+        if not stopped:
             _keep_warm(context.scratch / name, self._identity(design, context), run)
         curve = tuple(run.curve[context.start :])
         return Result(metrics=metrics, curve=curve, checkpoint=name, stopped=stopped)
@@ -260,6 +262,8 @@ def _watch(context: Context, began: float) -> Callable[[], None]:
     def watch() -> None:
         seconds = time.monotonic() - began
         if context.deadline is not None and seconds > context.deadline:
+            if context.partial:
+                raise Stopped
             raise TimeoutError(f"{seconds:.1f} s, limit {context.deadline:g} s")
         if context.stopping():
             raise Stopped

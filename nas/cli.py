@@ -54,10 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, ImportError) as error:
         _leave(str(error), 2)
     except OSError as error:
-        _leave(
-            f"{error.strerror or error}: {error.filename or ''}; free space or permissions, then `nas resume`",
-            3,
-        )
+        _leave(_broken(error), 3)
     except Exception as error:
         if type(error).__name__ != "Failed":
             raise
@@ -66,6 +63,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _broken(error: OSError) -> str:
+    """Return the file, the cause and what to do: the run that the file belongs to can go on."""
+    import os
+    from pathlib import Path
+
+    what = f"cannot use {str(error.filename)!r}" if error.filename else "a file cannot be used"
+    cause = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+    run = next(
+        (str(path) for path in Path(error.filename or "").parents if (path / "study.log").exists()), ""
+    )
+    remedy = f"go on with `nas resume {run}`" if run else "give the command again"
+    return f"{what}: {cause}; see to space and permissions there, then {remedy}"
 
 
 def _leave(message: str, code: int) -> NoReturn:
@@ -94,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_search(commands.add_parser("search", help="search a model for a set of images, train and export it"))
     resume = commands.add_parser("resume", help="go on with an interrupted run, or add to a finished one")
     resume.add_argument("run", help="folder of the run")
-    resume.add_argument("--budget", help="add so much time, for example 30m")
-    resume.add_argument("--trials", type=int, help="add so many designs")
+    resume.add_argument("--budget", help="add so much time to what is left, for example 30m")
+    resume.add_argument("--trials", type=int, help="add so many designs to what is left")
     resume.set_defaults(command=_resume)
     show = commands.add_parser("show", help="what a run has come to")
     show.add_argument("run", help="folder of the run")
@@ -143,7 +154,9 @@ def _add_search(search: argparse.ArgumentParser) -> None:
     search.add_argument("--workers", type=int, help="evaluations at a time")
     search.add_argument("--seed", type=int, help="of all randomness (default 0)")
     search.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")
-    search.add_argument("--config", help="YAML file with any of these; the command line wins")
+    search.add_argument(
+        "--config", help="YAML file with any of these by the same words; the command line wins"
+    )
     search.add_argument("--out", help="run folder to make (default: runs/NAME)")
     search.set_defaults(command=_search)
 
@@ -187,9 +200,13 @@ def _search(options: argparse.Namespace) -> None:
             raise ValueError(f"cannot read the settings {options.config!r}: {error}") from None
     values |= {name: value for name in SETTINGS if (value := getattr(options, name)) is not None}
     for name in ("objective", "constraint", "tracker"):
+        if name in values:  # in the file, by the command line's word
+            values[f"{name}s"] = values.pop(name)
         if getattr(options, name):
             values[f"{name}s"] = getattr(options, name)
-    _finish(search(options.data, out=options.out, **{k: v for k, v in values.items() if k != "data"}))
+    out = options.out or values.pop("out", None)
+    kept = {name: value for name, value in values.items() if name not in ("data", "out")}
+    _finish(search(options.data, out=out, **kept))
 
 
 def _resume(options: argparse.Namespace) -> None:
@@ -236,6 +253,8 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         + (f" of {_duration(status['budget_seconds'])}" if status["budget_seconds"] else "")
         + f", {_counts(status['trials'])}"
     ]
+    if status["error"]:
+        lines.append(f"no model: {status['error']}")
     if status["best"]:
         fidelity = status["best_fidelity"]
         lines.append(

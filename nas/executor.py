@@ -44,7 +44,10 @@ class Task:
 
 
 class Executor(ABC):
-    """Places tasks on ``slots`` workers. A task's failure is a ``Result``; a future never raises because of it."""
+    """Places tasks on ``slots`` workers. A task's failure is a ``Result``; a future never raises because of it.
+
+    What is no failure of the task is raised: ``OSError`` for a full, failing or read-only disk.
+    """
 
     slots: int = 1
 

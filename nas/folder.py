@@ -9,6 +9,7 @@ tensorboard/    events        best/   the exported model
 import dataclasses
 import json
 import os
+import shutil
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -28,6 +29,18 @@ from search_spaces.architecture import spaces
 from search_spaces.registry import nearest
 
 VERSION = 1
+TEXTS = (
+    "space",
+    "strategy",
+    "scheduler",
+    "estimator",
+    "executor",
+    "device",
+    "precision",
+    "root",
+    "weights",
+)
+EXAMPLES = {"objectives": "[accuracy]", "constraints": '["params<=1e6"]', "trackers": "[terminal]"}
 OWN = "own"  # the space of a search over a user's own ``build(config) -> nn.Module``
 
 
@@ -110,6 +123,10 @@ class Settings:
         for name in ("objectives", "constraints", "trackers"):
             if isinstance(values.get(name), str):
                 values[name] = [values[name]]
+            _check_names(name, values.get(name))
+        for name in ("data", *TEXTS):
+            if not isinstance(values.get(name), str | None):
+                raise ValueError(f"setting {name}={values[name]!r}: give a name or a path")
         for name, value in values.items():
             if isinstance(value, list):
                 values[name] = tuple(tuple(item) if isinstance(item, list) else item for item in value)
@@ -152,6 +169,12 @@ class Settings:
         _replace(path, yaml.safe_dump(plain, sort_keys=False))
 
 
+def _check_names(name: str, value: Any) -> None:
+    whole = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+    if value is not None and not whole:
+        raise ValueError(f"setting {name}={value!r}: give a list of words, for example {EXAMPLES[name]}")
+
+
 @dataclass(frozen=True)
 class Folder:
     """The paths of a run."""
@@ -189,6 +212,23 @@ class Folder:
     @property
     def status_file(self) -> Path:
         return self.path / "status.json"
+
+    def check(self) -> None:
+        """Raise ``ValueError`` when the store is gone from a run that had begun."""
+        begun = self.status_file.exists() or any(self.checkpoints.glob("trial-*"))
+        if begun and not (self.store.is_file() and self.store.stat().st_size):
+            raise ValueError(
+                f"run {str(self.path)!r} is damaged: its {self.store.name} is missing or empty, but trials were begun; "
+                "restore a backup of that file, or search anew"
+            )
+
+    def sweep(self) -> None:
+        """Remove what killed processes left half-written; only while no other process works on the run."""
+        for partial in self.checkpoints.glob("*/*.tmp"):
+            partial.unlink(missing_ok=True)
+        for partial in (*self.path.glob(".status.json.*"), *self.path.glob(".config.yaml.*")):
+            partial.unlink(missing_ok=True)
+        shutil.rmtree(self.path / ".best.new", ignore_errors=True)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Rewrite ``status.json`` in one move."""

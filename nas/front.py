@@ -1,5 +1,6 @@
 """The one-call front: ``search`` from images to an exported model, ``resume``, and ``Run``, a handle on both."""
 
+import errno
 import os
 import shutil
 import time
@@ -64,10 +65,9 @@ def search(
         raise ValueError(
             "space and build go together: give a Space of your own and build(config) -> nn.Module"
         )
-    folder = Folder(_new_folder(name, out))
-    session = _prepare(data, settings, folder, own, began)
+    session = _prepare(data, settings, lambda: Folder(_new_folder(name, out)), own, began)
     session.run()
-    return Run(folder.path, own)
+    return Run(session.folder.path, own)
 
 
 def resume(
@@ -80,7 +80,8 @@ def resume(
 ) -> "Run":
     """Go on with an interrupted run; with ``budget`` or ``trials``, add so much to one (finished or not).
 
-    A search over a ``space`` of your own needs it and ``build`` again.
+    What is added comes on top of what was left. A limit that is not named no longer binds, unless an interrupted
+    search has both. A search over a ``space`` of your own needs it and ``build`` again.
     """
     from nas.session import Session
 
@@ -89,13 +90,14 @@ def resume(
     own = None if space is None or build is None else (space, build)
     history = _history(folder, write=True)
     ended = f"test {settings.round}" in history.events
+    search_space = _search_space(settings, folder, own)
     if budget is None and trials is None:
         if ended:
             raise ValueError(f"run {str(path)!r} is finished; add to it with --budget 30m or --trials 50")
     else:
         settings = _extended(settings, history, budget, trials, ended)
         settings.write(folder.config)
-    Session(folder, settings, _search_space(settings, folder, own)).run()
+    Session(folder, settings, search_space).run()
     return Run(folder.path, own)
 
 
@@ -103,14 +105,18 @@ def _extended(
     settings: Settings, history: History, budget: str | float | None, trials: int | None, ended: bool
 ) -> Settings:
     """Return ``settings`` with more to do; what was decided for the round before is decided anew."""
-    seconds, count = settings.budget, settings.trials
-    if budget is not None:
-        seconds = history.seconds + Budget.parse_seconds(budget)
-    if trials is not None:
-        count = sum(trial.replicate == 0 for trial in history.trials.values()) + trials
-    elif ended:
-        count = None
+    if trials is not None and trials < 1:
+        raise ValueError(f"trials={trials}: give at least 1")
     decided = any(key.endswith(f" {settings.round}") for key in history.events)
+    both = not decided and settings.budget is not None and settings.trials is not None
+    seconds, count = (settings.budget, settings.trials) if both else (None, None)
+    if budget is not None:
+        left = 0.0 if ended or settings.budget is None else max(settings.budget - history.seconds, 0.0)
+        seconds = history.seconds + left + Budget.parse_seconds(budget)
+    if trials is not None:
+        started = sum(trial.replicate == 0 for trial in history.trials.values())
+        due = 0 if ended or settings.trials is None else max(settings.trials - started, 0)
+        count = started + due + trials
     began = history.seconds if decided else settings.began
     return replace(settings, budget=seconds, trials=count, round=settings.round + decided, began=began)
 
@@ -132,12 +138,20 @@ def _new_folder(name: str, out: str | Path | None) -> Path:
 
 
 def _prepare(
-    data: Any, settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None, began: float
+    data: Any,
+    settings: Settings,
+    place: Callable[[], Folder],
+    own: tuple[Space, Build | None] | None,
+    began: float,
 ) -> Any:
-    """Check everything, measure, and only then make the run folder: whole or not at all."""
+    """Check everything, measure, and only then make the run folder: whole or not at all.
+
+    ``place`` says which folder is free; it is asked again when another search took that one meanwhile.
+    """
     from estimators import dataset as images
     from estimators.device import compute_dtype, find_device
 
+    folder = place()
     compute_dtype(settings.precision, find_device(settings.device))
     loaded = images.load(
         data, seed=settings.seed, root=Path(settings.root) if settings.root else None, side=settings.side
@@ -157,7 +171,7 @@ def _prepare(
             print(images.summary(loaded), flush=True)
         settings, executor = _planned(settings, partial, own, len(loaded.train), began)
         settings.write(partial.config)
-        partial.path.rename(folder.path)
+        folder = _moved(partial, folder, place)
     except BaseException:
         if executor is not None:
             executor.close()
@@ -167,6 +181,19 @@ def _prepare(
 
     search_space = _search_space(settings, folder, own)
     return Session(folder, settings, search_space, executor=executor, spent=time.monotonic() - began)
+
+
+def _moved(partial: Folder, folder: Folder, place: Callable[[], Folder]) -> Folder:
+    """Give ``partial`` the name of ``folder``, or of the next free place; return where it lies."""
+    while True:
+        try:
+            partial.path.rename(folder.path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            folder = place()
+        else:
+            return folder
 
 
 def _sweep(path: Path) -> None:
@@ -260,6 +287,7 @@ def _problem(settings: Settings, search_space: "SearchSpace | None") -> Problem:
 def _history(folder: Folder, *, write: bool = False) -> History:
     """Read the store; with ``write``, only if no other process is writing it."""
     history = History()
+    folder.check()
     if folder.store.exists():
         with storages.get("log")(folder.store, write=write) as store:
             history.read(store.rows)
@@ -346,10 +374,17 @@ class Run:
         """Return what ``nas show --json`` prints."""
         from nas.status import status_of
 
-        state, history = self.folder.status()["state"], self.history
-        problem = _problem(self.settings, None)
-        trials = [history.trials[number] for number in sorted(history.trials)]
-        return status_of(trials, problem, history.events, self.settings, state=state, seconds=history.seconds)
+        written, history = self.folder.status(), self.history
+        return status_of(
+            [history.trials[number] for number in sorted(history.trials)],
+            _problem(self.settings, None),
+            history.events,
+            self.settings,
+            state=written["state"],
+            seconds=history.seconds,
+            best=self.folder.best,
+            error=written.get("error"),
+        )
 
     def export(self, to: str | Path, *, trial: int | None = None) -> Path:
         """Write the model (that of ``trial``, if its weights were kept) into the new folder ``to``; return it."""

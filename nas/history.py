@@ -60,6 +60,7 @@ def result_row(step: Step) -> dict[str, Any]:
         "kind": "result",
         "step": step.index,
         "trial": step.trial,
+        "epochs": step.fidelity.epochs,  # fewer than asked for, if the time of a final training was up
         "metrics": dict(step.metrics),
         "curve": [dict(point) for point in step.curve],
         "seconds": step.seconds,
@@ -160,8 +161,10 @@ class History:
     def _finish(self, row: Row) -> Trial:
         trial = self.trials[row["trial"]]
         assert trial.asked is not None and trial.asked.index == row["step"]
+        asked = trial.asked.fidelity
         step = replace(
             trial.asked,
+            fidelity=replace(asked, epochs=row.get("epochs", asked.epochs)),
             metrics=_numbers(row["metrics"]),
             curve=tuple(_numbers(point) for point in row["curve"]),
             seconds=row["seconds"],

@@ -8,6 +8,7 @@ import inspect
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from nas.plan import Cost, Finals, closing_seconds, counted_finals, search_secon
 from nas.status import status_of
 from nas.study import Study, folder_of
 from nas.tracker import Tracker, trackers
-from nas.trial import Budget, Constraint, Metrics, Step, Trial
+from nas.trial import Budget, Constraint, Step, Trial
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.space import Configuration
 
@@ -75,6 +76,7 @@ class Session:
             timed=settings.budget is not None,
         )
         self.study.spend(spent)
+        folder.sweep()
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
         self.memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
@@ -104,7 +106,7 @@ class Session:
 
     def run(self) -> Mapping[str, Any]:
         """Do all that is left to do; return the closing status. Raises ``Failed`` if there is no model to show."""
-        state = "interrupted"
+        state, cause = "interrupted", None
         try:
             self.status("running")
             if self._event("finals") is None:
@@ -112,12 +114,12 @@ class Session:
             self._finals()
             self._conclude()
             state = "finished"
-        except Failed:
-            state = "failed"
+        except (Failed, OSError) as error:
+            cause = str(error)
             raise
         finally:
             self.executor.close()
-            status = self.status(state)
+            status = self.status(state, cause)
             self.study.end(status)
             self.study.close()
         return status
@@ -159,7 +161,7 @@ class Session:
 
     def _plan(self, standing: list[Trial]) -> Finals | None:
         numbers = [trial.number for trial in standing]
-        if self.cost is None or self.settings.budget is None:
+        if self.settings.budget is None:
             return counted_finals(numbers, len(self.dataset.train))
         left = self._left()
         assert left is not None
@@ -167,12 +169,11 @@ class Session:
 
     def _epoch_seconds(self, trial: Trial) -> float:
         """Return the seconds of an epoch on all of the data, from what the trial's own steps took."""
-        assert self.cost is not None
-        images = len(self.dataset.train)
+        cost, images = self.cost or Cost(0.0, 1.0), len(self.dataset.train)
         done = [step for step in trial.steps if step.error is None and step.curve]
         taken = sum(step.seconds for step in done)
-        default = sum(self.cost.seconds(step.fidelity.data * images, len(step.curve)) for step in done)
-        return self.cost.seconds(images) * taken / default if default else self.cost.seconds(images)
+        default = sum(cost.seconds(step.fidelity.data * images, len(step.curve)) for step in done)
+        return cost.seconds(images) * taken / default if default else cost.seconds(images)
 
     def _train_final(self, number: int, plan: Finals) -> None:
         replicate = self.settings.round
@@ -196,19 +197,23 @@ class Session:
         return 0.8 * (epochs - done) * self._epoch_seconds(self.study.history.trials[number])
 
     def _evaluate(self, trial: Trial, left: float | None, settings: Mapping[str, Any]) -> Result:
-        limits = Limits(seconds=None if left is None else max(left, 1.0), memory=self.memory)
+        """Evaluate what ``trial`` was asked for; when the time is up, the last whole epoch counts."""
+        limits = Limits(memory=self.memory)
+        if left is not None:  # with time to save, or to be ended, before it is up
+            limits = replace(limits, seconds=max(left - min(limits.grace, left / 10), 0.5))
         task = self.study.task(
             trial,
             self.estimator,
             self.search_space.decode,
             self.folder.checkpoints,
             limits,
-            {**self._context(), **settings},
+            {**self._context(), **settings, "partial": True},
         )
         future = self.executor.submit(task)
         wait([future])
         result = future.result()
-        self.study.land(trial, result, self.folder.checkpoints)
+        reached = task.context.start + len(result.curve) if result.curve else 0
+        self.study.land(trial, result, self.folder.checkpoints, reached=reached)
         return result
 
     def _conclude(self) -> None:
@@ -222,27 +227,28 @@ class Session:
         step = next(step for step in trial.steps if step.index == winner["step"])
         if self._event("export") is None:
             self._export(trial, step)
-            self._decide("export", str(self.folder.best))
+            self._decide("export", self.folder.best.name)
         if self._event("test") is None:
             self._decide("test", self._test())
 
     def _winner(self) -> tuple[Trial, Step]:
         """Return the best of the final trainings and of the search's best, by what they reached in validation."""
-        candidates: list[tuple[Trial, Step, Metrics]] = []
-        searched = self.study.best
         finals = [t for t in self.study.trials if t.replicate == self.settings.round]
-        for trial in [*([searched] if searched else []), *finals]:
-            step = trial.trained
-            usable = step is not None and (trial.replicate or step is trial.last)
-            if step is not None and usable:
-                metrics = {**trial.free, **step.metrics}
-                if not self.study.problem.violation(metrics):
-                    candidates.append((trial, step, metrics))
+        candidates = [found for trial in finals if (found := self._usable(trial)) is not None]
+        searched = (self._usable(trial) for trial, _ in self.study.standing())
+        candidates += [found for found in searched if found is not None][:1]
         if not candidates:
             raise Failed(self._no_model())
-        ranks = self.study.problem.ranks([metrics for _, _, metrics in candidates])
-        trial, step, _ = candidates[ranks.index(0)]
-        return trial, step
+        ranks = self.study.problem.ranks([{**trial.free, **step.metrics} for trial, step in candidates])
+        return candidates[ranks.index(0)]
+
+    def _usable(self, trial: Trial) -> tuple[Trial, Step] | None:
+        """Return the newest trained step of ``trial`` if its weights are there and it holds the constraints."""
+        step = trial.trained
+        if step is None or self.study.problem.violation({**trial.free, **step.metrics}):
+            return None
+        checkpoint = self.folder.checkpoints / folder_of(trial) / str(step.checkpoint)
+        return (trial, step) if checkpoint.exists() else None
 
     def _export(self, trial: Trial, step: Step) -> None:
         fresh = self.folder.path / ".best.new"
@@ -297,14 +303,28 @@ class Session:
         self.study.note(f"{name} {self.settings.round}", value)
 
     def _no_model(self) -> str:
+        problem, path = self.study.problem, self.folder.path
+        trained = [trial for trial in self.study.trials if trial.trained is not None]
+        if trained:
+            nearest = min(trained, key=lambda trial: problem.violation(trial.metrics))
+            broken = [one for one in problem.constraints if one.violation(nearest.metrics)]
+            if not broken:
+                return (
+                    f"the weights of all good trials are gone; train more by `nas resume {path} --trials 10`"
+                )
+            reached = " and ".join(f"{one.name} {nearest.metrics[one.name]:.4g}" for one in broken)
+            return (
+                f"none of {len(trained)} trained designs satisfies {' and '.join(map(str, broken))}; "
+                f"the nearest reached {reached} (trial {nearest.number}); loosen the bound in a new search"
+            )
         causes = [trial.last.error for trial in self.study.trials if trial.last and trial.last.error]
         if not causes:
             return "the budget ended before one model was trained; give a longer --budget"
         common = max(set(causes), key=causes.count)
-        return f"no trial succeeded: {len(causes)} failed, most with {common!r}; see `nas show {self.folder.path}`"
+        return f"no trial succeeded: {len(causes)} failed, most with {common!r}; see `nas show {path}`"
 
-    def status(self, state: str) -> dict[str, Any]:
-        """Write ``status.json`` and return what it says."""
+    def status(self, state: str, cause: str | None = None) -> dict[str, Any]:
+        """Write ``status.json`` and return what it says; ``cause`` is why a run has no model."""
         status = status_of(
             self.study.trials,
             self.study.problem,
@@ -312,13 +332,15 @@ class Session:
             self.settings,
             state=state,
             seconds=self.study.seconds,
+            best=self.folder.best,
+            error=cause,
         )
         try:
             self.folder.write_status(status)
         except OSError as error:
             if state == "running":
                 raise
-            status["error"] = str(error)
+            status["error"] = status["error"] or str(error)
         return status
 
 
@@ -363,20 +385,18 @@ def export_step(
 def export_trial(
     folder: Folder, settings: Settings, search_space: SearchSpace, history: History, number: int, target: Path
 ) -> Path:
-    """Export trial ``number`` as it was last trained; a ``ValueError`` if there is no such trial or no weights."""
+    """Export trial ``number`` as last trained with success; a ``ValueError`` if it or its weights are not there."""
     if number not in history.trials:
         raise ValueError(f"no trial {number} in this run; it has 0 to {len(history.trials) - 1}")
     trial = history.trials[number]
-    step = trial.last
-    kept = step is not None and step.checkpoint is not None
-    if not kept or not (folder.checkpoints / folder_of(trial) / str(step and step.checkpoint)).exists():
+    step = trial.trained
+    if step is None or not (folder.checkpoints / folder_of(trial) / str(step.checkpoint)).exists():
         names = [
             path.name.removeprefix("trial-").lstrip("0") or "0" for path in folder.checkpoints.glob("trial-*")
         ]
         raise ValueError(
             f"the weights of trial {number} were not kept; choose one of {', '.join(sorted(names, key=int))}"
         )
-    assert step is not None
     dataset = open_saved(folder.data)
     export_step(folder, settings, search_space.decode(trial.config), dataset, trial, step, target)
     return target

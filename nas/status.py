@@ -1,6 +1,7 @@
 """What a run has come to, as the plain values that ``status.json`` and ``nas show --json`` hold."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from nas.folder import Settings
@@ -16,8 +17,14 @@ def status_of(
     *,
     state: str,
     seconds: float,
+    best: Path,
+    error: str | None = None,
 ) -> dict[str, Any]:
-    """Return what ``nas show --json`` prints. A trial in flight is ``running`` only while the run is."""
+    """Return what ``nas show --json`` prints. A trial in flight is ``running`` only while the run is.
+
+    ``state`` is running, finished or interrupted; ``error`` says why a run that has no model was interrupted.
+    ``best`` is where the exported model lies.
+    """
     asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]
     order = standing(searched, problem)
@@ -43,7 +50,8 @@ def status_of(
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
-        "export": events.get(f"export {settings.round}"),
+        "export": str(best) if f"export {settings.round}" in events else None,
+        "error": error,
     }
 
 

@@ -492,16 +492,29 @@ class Study:
             trial = flights.pop(future)
             self.land(trial, future.result(), folder)
 
-    def land(self, trial: Trial, result: Result, folder: Path) -> Trial:
-        """Tell ``result`` of ``trial``, then drop the checkpoints that nobody needs any more."""
-        if result.stopped:
+    def land(self, trial: Trial, result: Result, folder: Path, *, reached: int = 0) -> Trial:
+        """Tell ``result`` of ``trial``, then drop the checkpoints that nobody needs any more.
+
+        What was stopped stays unfinished, unless what it ``reached`` counts: then it is finished at so many epochs.
+        """
+        if result.stopped and not reached:
             return trial
+        if result.stopped:
+            trial = self._shorten(trial, reached)
         try:
             updated = self.tell(trial, result)
         except ValueError as error:
             updated = self.tell(trial, Result(error=f"exception: {error}", seconds=result.seconds))
         self._tidy(updated, folder)
         return updated
+
+    def _shorten(self, trial: Trial, epochs: int) -> Trial:
+        """Return ``trial`` as if it had been asked for no more than ``epochs``."""
+        assert trial.asked is not None
+        fidelity = replace(trial.asked.fidelity, epochs=epochs)
+        trial = replace(trial, asked=replace(trial.asked, fidelity=fidelity))
+        self.history.trials[trial.number] = trial
+        return trial
 
     def task(
         self,
@@ -537,16 +550,16 @@ class Study:
         own, last = folder / folder_of(trial), trial.last
         if last is None or (last.checkpoint is None and len(trial.steps) < 2 and not trial.failed):
             return
-        keep = last.checkpoint if not trial.failed else None
-        if trial.replicate and (good := trial.trained) is not None:
-            keep = good.checkpoint  # a final training that failed late is still the model it was before
+        good = trial.trained  # what failed late is still the model it was before
+        keep = good.checkpoint if good is not None else None
         for path in own.glob("*.safetensors") if own.exists() else ():
             if path.name != keep:
                 path.unlink(missing_ok=True)
         kept = {other.number for other, _ in self.standing()[:MAX_KEPT]}
         recent = len(self.history.trials) - MAX_KEPT - 2 * self.scheduler.width
+        known = {folder_of(other): other for other in self.history.trials.values()}
         for path in folder.glob("trial-*"):
-            other = self.history.trials[int(path.name.removeprefix("trial-"))]
+            other = known.get(path.name, trial)
             old = other.number < recent and other.number not in kept and other.asked is None
             if old and other.replicate == 0:
                 shutil.rmtree(path, ignore_errors=True)

@@ -6,9 +6,12 @@ pipe that closes when the engine dies, so that a killed engine leaves no orphan 
 """
 
 import dataclasses
+import errno
 import json
+import math
 import os
 import pickle
+import re
 import runpy
 import signal
 import socket
@@ -29,10 +32,15 @@ from nas.executor import Limits, Task
 PROGRESS = "progress.jsonl"
 POLL = 0.05  # seconds between looks at the clock and at the child's memory
 WARM_UP = 300.0  # seconds a child has to start and load what its estimator needs
+BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # a disk that fails is no fault of the design
+BEGUN = None  # what the child sends when it has a task: from then on it may be asked to stop
 
 
 def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
-    """Run ``task`` in this process and turn what it raises into a result."""
+    """Run ``task`` in this process and turn what it raises into a result.
+
+    A full, failing or read-only disk is raised as ``OSError``: it says nothing about the design.
+    """
     began = time.monotonic()
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
@@ -46,6 +54,8 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
     except MemoryError as error:
         result = Result(error=f"memory: {str(error) or 'out of memory'}")
     except Exception as error:
+        if (broken := _broken_disk(error)) is not None:
+            raise broken from None
         where = traceback.extract_tb(error.__traceback__)[-1]
         cause = " ".join(str(error).split())[:300]
         result = Result(
@@ -54,10 +64,20 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
     return result if result.seconds else dataclasses.replace(result, seconds=time.monotonic() - began)
 
 
+def _broken_disk(error: Exception) -> OSError | None:
+    """Return ``error`` as an ``OSError`` if a disk failed; Rust libraries (safetensors) only say so in words."""
+    if isinstance(error, OSError):
+        return error if error.errno in BROKEN else None
+    said = re.search(r"\(os error (\d+)\)", str(error))
+    if said is None or int(said[1]) not in BROKEN:
+        return None
+    return OSError(int(said[1]), os.strerror(int(said[1])))
+
+
 class Child:
     """One warm worker process and its supervision. ``run`` blocks; one task at a time.
 
-    ``stop`` and ``end`` may be called from another thread than the one that runs; only the latter cleans up.
+    ``end`` may be called from another thread than the one that runs; only the latter cleans up.
     """
 
     def __init__(self) -> None:
@@ -68,11 +88,14 @@ class Child:
         self._life = -1
         self._estimator: bytes | None = None
 
-    def run(self, task: Task) -> Result:
-        """Evaluate ``task`` under its limits. Death, a limit broken, or an exception is a result with an error."""
+    def run(self, task: Task, stopping: threading.Event) -> Result:
+        """Evaluate ``task`` under its limits until ``stopping`` is set: then it is asked to save and return.
+
+        Death, a limit broken, or an exception is a result with an error; a disk that fails raises ``OSError``.
+        """
+        began = time.monotonic()
         try:
-            plain = dataclasses.replace(task, estimator=None)  # type: ignore[arg-type]
-            payload, estimator = pickle.dumps(plain), pickle.dumps(task.estimator)
+            payload, estimator = _packed(task), pickle.dumps(task.estimator)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise ValueError(
                 f"an evaluation under limits runs in a process of its own, but cannot be sent there ({error}); "
@@ -80,18 +103,17 @@ class Child:
             ) from None
         if (problem := self._ready(estimator)) is not None:
             return problem
+        if stopping.is_set():
+            return Result(stopped=True)
+        if task.context.partial and task.limits.seconds is not None:
+            task = _less(task, time.monotonic() - began)  # its end is a moment, not a duration
+            payload = _packed(task)
         assert self._connection is not None
         try:
             self._connection.send_bytes(payload)
         except OSError:
             return self._death()
-        return self._wait(task.limits, time.monotonic())
-
-    def stop(self) -> None:
-        """Ask the evaluation in flight to save and return."""
-        process = self._process
-        if process is not None and process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+        return self._wait(task.limits, stopping, partial=task.context.partial)
 
     def end(self) -> None:
         """Kill the evaluation in flight, if there is one, and begin no other: ``run`` returns soon."""
@@ -126,7 +148,7 @@ class Child:
             self._connection.send_bytes(estimator)
         except OSError:
             return self._death()
-        result = self._wait(Limits(seconds=WARM_UP), time.monotonic())
+        result = self._wait(Limits(seconds=WARM_UP), threading.Event())
         if result.error is None:
             self._estimator = estimator
             return None
@@ -147,27 +169,42 @@ class Child:
         os.close(listening)
         self._connection = Connection(ours.detach())
 
-    def _wait(self, limits: Limits, began: float) -> Result:
+    def _wait(self, limits: Limits, stopping: threading.Event, *, partial: bool = False) -> Result:
+        """Wait for what the child sends; ask it to stop, and end it, when it is time to.
+
+        The child is sent no signal before it has said that it began: a signal on the way would be lost, or kill it.
+        """
         assert self._connection is not None and self._process is not None
-        asked = False
+        began, begun, asked, due = time.monotonic(), False, False, math.inf
         while True:
             try:
-                if self._connection.poll(POLL):
-                    result: Result = pickle.loads(self._connection.recv_bytes())
-                    return result
+                message = self._connection.recv_bytes() if self._connection.poll(POLL) else None
             except (EOFError, OSError):
-                return self._death(time.monotonic() - began)
+                death = self._death(time.monotonic() - began)
+                return Result(stopped=True) if stopping.is_set() else death
+            if message is not None:
+                received = pickle.loads(message)
+                if isinstance(received, OSError):
+                    raise received
+                if isinstance(received, Result):
+                    return received
+                begun = True
             seconds = time.monotonic() - began
             if limits.memory is not None and (used := self._memory()) > limits.memory:
                 self.close()
                 return Result(error=f"memory: {used} bytes resident, limit {limits.memory}", seconds=seconds)
-            if limits.seconds is not None and seconds > limits.seconds:
-                if not asked:
-                    asked = True
-                    self._process.send_signal(signal.SIGTERM)
-                elif seconds > limits.seconds + limits.grace:
-                    self.close()
+            late = limits.seconds is not None and seconds > limits.seconds
+            if not (late or stopping.is_set()):
+                continue
+            due = min(due, seconds + limits.grace)
+            if begun and not asked:
+                asked = True
+                self._process.send_signal(signal.SIGTERM)
+            if seconds > due:
+                self.close()
+                if late and not partial:
                     return Result(error=f"timeout: over {limits.seconds:g} s", seconds=seconds)
+                return Result(stopped=True)
 
     def _memory(self) -> int:
         import psutil
@@ -183,6 +220,18 @@ class Child:
         self.close()
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Result(error=f"killed: the worker process ended with {cause}", seconds=seconds)
+
+
+def _packed(task: Task) -> bytes:
+    return pickle.dumps(dataclasses.replace(task, estimator=None))  # type: ignore[arg-type]
+
+
+def _less(task: Task, seconds: float) -> Task:
+    """Return ``task`` with ``seconds`` of its time gone."""
+    assert task.limits.seconds is not None
+    left = max(task.limits.seconds - seconds, POLL)
+    context = dataclasses.replace(task.context, deadline=left)
+    return dataclasses.replace(task, context=context, limits=dataclasses.replace(task.limits, seconds=left))
 
 
 class _Main(pickle.Unpickler):
@@ -219,20 +268,25 @@ def _serve(connection: Connection, life: int) -> None:
             received = _load(connection.recv_bytes())
         except EOFError:
             return
-        if isinstance(received, Task):
-            assert estimator is not None
-            stop.clear()
-            task = dataclasses.replace(received, estimator=estimator)
-            result = _within_limits(task, evaluate(task, stop.is_set))
-        else:
-            estimator = received
-            result = _prepared(received)
-        connection.send_bytes(pickle.dumps(result))
+        answer: Result | OSError
+        try:
+            if isinstance(received, Task):
+                assert estimator is not None
+                stop.clear()  # of a signal to the task before that came after its end
+                connection.send_bytes(pickle.dumps(BEGUN))
+                task = dataclasses.replace(received, estimator=estimator)
+                answer = _within_limits(task, evaluate(task, stop.is_set))
+            else:
+                estimator = received
+                answer = _prepared(received)
+        except OSError as error:
+            answer = error
+        connection.send_bytes(pickle.dumps(answer))
 
 
 def _within_limits(task: Task, result: Result) -> Result:
     limit = task.limits.seconds
-    if result.stopped and limit is not None and result.seconds >= limit:
+    if result.stopped and not task.context.partial and limit is not None and result.seconds >= limit:
         return dataclasses.replace(result, error=f"timeout: over {limit:g} s", stopped=False)
     return result
 
@@ -241,6 +295,8 @@ def _prepared(estimator: Estimator) -> Result:
     try:
         estimator.prepare()
     except Exception as error:
+        if (broken := _broken_disk(error)) is not None:
+            raise broken from None
         return Result(error=f"exception: {type(error).__name__}: {error}")
     return Result()
 

@@ -58,7 +58,13 @@ class Constraint:
             raise ValueError(
                 f"constraint {text!r}: no metric {match[1]!r}; {nearest(match[1], list(METRICS))}"
             )
-        return cls(match[1], bound, match[2] == "<=")
+        upper, most = match[2] == "<=", METRICS[match[1]].most
+        if bound < 0 if upper else bound > most:
+            raise ValueError(
+                f"constraint {text!r} can never hold: {match[1]} is never "
+                + ("below 0; give a bound from 0 up" if upper else f"above {most:g}; give at most {most:g}")
+            )
+        return cls(match[1], bound, upper)
 
     def violation(self, metrics: Metrics) -> float:
         """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,15 @@ import torch
 import nas
 from estimators.dataset import load
 from nas.cli import main
-from nas.plan import Cost, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
+from nas.folder import Settings
+from nas.front import _extended
+from nas.history import History
+from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
+from nas.session import Session
 from nas.storages.log import Log
-from search_spaces.space import Int
+from nas.study import folder_of
+from nas.trial import Trial
+from search_spaces.space import Configuration, Int
 
 COMMAND = [sys.executable, "-m", "nas.cli"]
 
@@ -94,6 +101,100 @@ def test_resume_adds_to_a_finished_run(small, tmp_path):
     run = nas.resume(run.folder.path, trials=2)
     assert sum(trial.replicate == 0 for trial in run.trials) == 5
     assert run.history.events["test 1"] == first and run.test is not None
+
+
+@pytest.mark.parametrize(
+    ("had", "decided", "ended", "more", "want"),
+    [
+        ({"budget": 100.0}, True, True, {"trials": 3}, (None, 5)),
+        ({"budget": 100.0}, True, True, {"budget": "30s"}, (90.0, None)),
+        ({"trials": 9}, False, False, {"trials": 1}, (None, 10)),
+        ({"trials": 2}, True, False, {"trials": 1}, (None, 3)),
+        ({"budget": 100.0}, False, False, {"budget": "30s"}, (130.0, None)),
+        ({"budget": 100.0}, False, False, {"trials": 2}, (None, 4)),
+        ({"trials": 9}, False, False, {"budget": "30s"}, (90.0, None)),
+        ({"budget": 100.0, "trials": 9}, False, False, {"trials": 1}, (100.0, 10)),
+    ],
+)
+def test_what_is_added_comes_on_top_of_what_was_left(had, decided, ended, more, want):
+    settings = Settings.parse({"data": "digits", **had})
+    trials = {number: Trial(number, Configuration({"a": number})) for number in range(2)}
+    history = History(trials, seconds=60.0, events={"finals 1": {}} if decided else {})
+    new = _extended(settings, history, more.get("budget"), more.get("trials"), ended)
+    assert (new.budget, new.trials) == want and new.round == 1 + decided
+
+
+@pytest.mark.parametrize("trials", [0, -3])
+def test_nothing_cannot_be_added(run, trials):
+    with pytest.raises(ValueError, match=f"trials={trials}: give at least 1"):
+        nas.resume(run.folder.path, trials=trials)
+
+
+def test_a_run_counted_in_trials_takes_time_and_back(small, tmp_path):
+    run = nas.search(small, trials=1, strategy="random", out=tmp_path / "run", trackers=[])
+    run = nas.resume(run.folder.path, budget="6s")
+    assert run.status()["state"] == "finished" and run.status()["budget_seconds"] is not None
+    started = sum(trial.replicate == 0 for trial in run.trials)
+    run = nas.resume(run.folder.path, trials=1)
+    assert sum(trial.replicate == 0 for trial in run.trials) == started + 1
+
+
+def test_a_name_taken_meanwhile(small, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    real = nas.front._planned
+
+    def planned(*arguments):
+        (tmp_path / "runs" / "small" / "data").mkdir(parents=True)
+        (tmp_path / "given" / "data").mkdir(parents=True)
+        return real(*arguments)
+
+    monkeypatch.setattr("nas.front._planned", planned)
+    with pytest.raises(ValueError, match="run folder 'given' exists; go on with it"):
+        nas.search(small, trials=1, out="given", trackers=[])
+    shutil.rmtree(tmp_path / "runs")
+    shutil.rmtree(tmp_path / "given")
+    monkeypatch.setattr(Session, "run", lambda session: (session.executor.close(), session.study.close()))
+    run = nas.search(small, trials=1, trackers=[])
+    assert run.folder.path.name == "small-2" and not list(tmp_path.glob("runs/.*"))
+
+
+def test_a_run_without_its_store_is_damaged(run, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(run.folder.path, broken)
+    (broken / "study.log").unlink()
+    for use in (nas.resume, lambda path: nas.Run(path).trials):
+        with pytest.raises(ValueError, match=r"is damaged: its study.log is missing or empty"):
+            use(broken)
+
+
+def test_half_written_files_are_swept(small, tmp_path):
+    run = nas.search(small, trials=1, strategy="random", out=tmp_path / "run", trackers=[])
+    left = run.folder.checkpoints / "trial-0000" / "epoch-4.safetensors.4711.tmp"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half")
+    nas.resume(run.folder.path, trials=1)
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("strategy: 5", "setting strategy=5: give a name or a path"),
+        ("objectives: [5]", "setting objectives=[5]: give a list of words, for example [accuracy]"),
+        ("constraint: [{a: 1}]", "setting constraints=[{'a': 1}]: give a list of words"),
+        ("objective: acuracy", "no metric 'acuracy'; did you mean 'accuracy'"),
+        ("tracker: terminals", "no tracker 'terminals'"),
+        ("out: taken", "run folder 'taken' exists"),
+    ],
+)
+def test_settings_of_a_file(lines, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "search.yaml").write_text(f"trials: 2\n{lines}\n")
+    with pytest.raises(SystemExit) as left:
+        main(["search", "digits", "--config", "search.yaml"])
+    error = capsys.readouterr().err
+    assert left.value.code == 2 and message in error and error.count("\n") == 1
 
 
 def test_more_time_is_spent_on_searching_too(small, tmp_path):
@@ -175,6 +276,46 @@ def test_an_interrupted_search_says_how_to_go_on(small, tmp_path):
     _, error = process.communicate(timeout=30)
     assert process.returncode == 130 and "interrupted" in error and "nas resume" in error
     assert nas.Run(out).status()["state"] == "interrupted"
+
+
+def test_a_final_training_keeps_what_it_reached_when_its_time_is_up(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals((trials[0],), 6000))
+    monkeypatch.setattr(Session, "_left", lambda session: 4.0)
+    monkeypatch.setattr(Session, "_planned", lambda session, *arguments: 0.0)
+    run = nas.search(small, trials=2, strategy="random", out=tmp_path / "run", trackers=[])
+    (final,) = [trial for trial in run.trials if trial.replicate]
+    step = final.last
+    assert step.error is None and 1 <= step.fidelity.epochs == len(step.curve) < 1000
+    assert (run.folder.checkpoints / folder_of(final) / f"epoch-{step.fidelity.epochs}.safetensors").exists()
+    assert final.asked is None and run.status()["trials"]["unfinished"] == 0
+
+
+def test_the_winner_is_one_whose_weights_are_there(small, tmp_path, monkeypatch):
+    def lose(session):
+        shutil.rmtree(session.folder.checkpoints / folder_of(session.study.best))
+
+    monkeypatch.setattr(Session, "_finals", lose)
+    run = nas.search(small, trials=3, strategy="random", out=tmp_path / "run", trackers=[])
+    best, second = (trial.number for trial, _ in run.standing()[:2])
+    assert run.best.trial.number == second != best
+
+
+def test_a_measured_constraint_nothing_satisfies(small, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["search", str(small), "--trials", "2", "--strategy", "random", "--out", str(out)]
+    with pytest.raises(SystemExit) as left:
+        main([*arguments, "--tracker", "tensorboard", "--constraint", "loss<=0"])
+    error = capsys.readouterr().err
+    said = "none of 2 trained designs satisfies loss<=0; the nearest reached loss "
+    assert left.value.code == 4 and said in error and error.count("\n") == 1
+    status = nas.Run(out).status()
+    assert status["state"] == "interrupted" and said in status["error"]
+
+
+def test_a_moved_run_knows_where_its_model_is(run, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(run.folder.path, moved)
+    assert nas.Run(moved).status()["export"] == str(moved / "best")
 
 
 def build(config):
@@ -263,7 +404,7 @@ def test_a_full_disk_is_one_line_and_loses_nothing(small, tmp_path, capsys, monk
     def full(log, data):
         appended.append(data)
         if len(appended) > 9:
-            raise OSError(errno.ENOSPC, "No space left on device", str(log.path))
+            raise OSError(errno.ENOSPC, "No space left on device", str(log.path))  # as Log._write says it
         real(log, data)
 
     monkeypatch.setattr(Log, "_write", full)
@@ -271,7 +412,8 @@ def test_a_full_disk_is_one_line_and_loses_nothing(small, tmp_path, capsys, monk
     with pytest.raises(SystemExit) as left:
         main([*arguments, "--tracker", "tensorboard"])
     error = capsys.readouterr().err
-    assert left.value.code == 3 and "No space left on device" in error and error.count("\n") == 1
+    said = f"cannot use '{out}/study.log': No space left on device; see to space and permissions there, then go on "
+    assert left.value.code == 3 and said + f"with `nas resume {out}`" in error and error.count("\n") == 1
     monkeypatch.undo()
     assert nas.resume(out).status()["trials"]["finished"] == 4
 

@@ -159,8 +159,9 @@ def test_a_full_disk_keeps_what_there_was(path, monkeypatch):
         return done
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as raised:
         log.append({"b": "x" * 100})
+    assert raised.value.filename == str(path)
     monkeypatch.undo()
     assert log.rows == [{"a": 1}]
     log.append({"c": 3})

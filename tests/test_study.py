@@ -1,5 +1,6 @@
 """The study: ask, tell, what is refused, and resume after kills at any moment."""
 
+import errno
 import random
 import signal
 import subprocess
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 import nas
-from estimators.estimator import Fidelity
+from estimators.estimator import Fidelity, Result
 from nas.executor import Limits
-from nas.study import Finished, Study
+from nas.executors.serial import Serial
+from nas.study import Finished, Function, Study, folder_of
 from nas.tracker import Tracker
+from nas.trial import Budget
 from search_spaces.space import Choice, Float, Int, Space
 
 SPACE = Space(x=Float(0, 1), k=Int(1, 3))
@@ -85,6 +88,61 @@ def test_ends():
     finite.optimize(lambda config: 1.0)
     with pytest.raises(Finished, match="no design that was not started: 2 were"):
         finite.ask()
+
+
+@pytest.mark.parametrize("limits", [None, Limits(seconds=20.0)])
+def test_a_full_disk_fails_no_design(tmp_path, limits):
+    path, full = tmp_path / "study.log", tmp_path / "full"
+    full.touch()
+    with (
+        Study(SPACE, strategy="random", storage=path) as study,
+        pytest.raises(OSError, match="No space left on device"),
+    ):
+        study.optimize(Filling(full), trials=4, limits=limits)
+    full.unlink()
+    with Study(SPACE, strategy="random", storage=path) as study:
+        assert [trial.asked is not None for trial in study.trials] == [True] and not study.trials[0].steps
+        study.optimize(Filling(full), trials=3, limits=limits)
+        assert [trial.failed for trial in study.trials] == [False] * 4
+
+
+class Filling:
+    def __init__(self, full):
+        self.full = full
+
+    def __call__(self, config):
+        if self.full.exists():
+            raise OSError(errno.ENOSPC, "No space left on device", "weights")
+        return loss(config)
+
+
+def diverging(config, context):
+    if context.epochs > 1:
+        raise RuntimeError("diverged")
+    (context.scratch / "epoch-1.safetensors").write_bytes(b"weights")
+    context.report(1, {"loss": loss(config)})
+
+
+def test_a_failed_continuation_keeps_the_weights_it_had(tmp_path):
+    study = Study(SPACE, strategy="random", scheduler="halving", ladder=(Fidelity(1), Fidelity(3)))
+    estimator, executor = Function(diverging, "loss"), Serial(isolate=False)
+    study.run(estimator, lambda config: config, executor, Budget(3), folder=tmp_path)
+    failed = next(trial for trial in study.trials if trial.failed)
+    assert len(failed.steps) == 2 and failed.trained is failed.steps[0]
+    assert (tmp_path / folder_of(failed) / "epoch-1.safetensors").exists()
+
+
+def test_a_partial_step_is_done_at_what_it_reached(tmp_path):
+    path = tmp_path / "study.log"
+    with Study(SPACE, strategy="random", storage=path) as study:
+        study.optimize(loss, trials=1)
+        final = study.repeat(0, 1, Fidelity(9))
+        half = Result(metrics={"loss": 1.0}, curve=({"loss": 1.0},) * 4, stopped=True)
+        assert not study.land(final, half, tmp_path).steps
+        study.land(final, half, tmp_path, reached=4)
+        assert study.trials[1].last.fidelity == Fidelity(4) and study.trials[1].asked is None
+    with Study(SPACE, strategy="random", storage=path) as study:
+        assert study.trials[1].last.fidelity == Fidelity(4) and study.trials[1].last.error is None
 
 
 def slow(config):

@@ -1,5 +1,6 @@
 """Evaluations under limits: every kind of end is a result with a cause."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -27,6 +28,13 @@ class Acting(Estimator):
             raise KeyError("deep\ntrouble")
         if design == "memory error":
             raise MemoryError
+        if isinstance(design, int):
+            raise OSError(design, os.strerror(design), str(context.scratch / "weights"))
+        if design == "rust":
+            raise RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)")
+        if design == "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(60)
         if design == "die":
             os._exit(7)
         if design == "kill":
@@ -85,6 +93,39 @@ def test_stop_asks_to_save_and_return(serial, tmp_path):
     serial.stop()
     result = future.result(timeout=10)
     assert result.stopped and result.error is None
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_failing_disk_is_raised_and_fails_no_design(serial, tmp_path, code):
+    with pytest.raises(OSError) as raised:
+        serial.submit(task(code, tmp_path)).result()
+    assert raised.value.errno == code and raised.value.filename == str(tmp_path / "scratch" / "weights")
+    assert serial.submit(task("fine", tmp_path)).result().metrics["loss"] == 0.5
+
+
+def test_a_failing_disk_in_the_words_of_a_library(serial, tmp_path):
+    with pytest.raises(OSError, match="No space left") as raised:
+        serial.submit(task("rust", tmp_path)).result()
+    assert raised.value.errno == errno.ENOSPC
+    missing = serial.submit(task(errno.ENOENT, tmp_path)).result()
+    assert missing.error.startswith("exception: FileNotFoundError")
+
+
+def test_a_stop_reaches_an_evaluation_at_any_moment(tmp_path):
+    executor = Serial()
+    for after in (0.0, 0.2, 0.0, 0.001, 0.3):  # the first two while the process is still starting
+        future = executor.submit(task("wait", tmp_path))
+        time.sleep(after)
+        executor.stop()
+        result = future.result(timeout=30)
+        assert result.stopped and result.error is None
+    assert executor.submit(task("fine", tmp_path)).result().error is None  # a stop concerns one evaluation
+    deaf = executor.submit(task("deaf", tmp_path))
+    time.sleep(0.5)
+    executor.stop()
+    result = deaf.result(timeout=10)
+    assert result.stopped and result.error is None  # it died of the stop
+    executor.close()
 
 
 def test_what_cannot_be_sent_is_said(serial, tmp_path):

@@ -219,6 +219,17 @@ def test_a_fork_keeps_weights_and_takes_another_optimizer(evaluate: Any) -> None
     np.testing.assert_allclose(after["6.weight"].numpy(), before["6.weight"], atol=1e-6)
 
 
+def test_a_partial_evaluation_counts_at_its_deadline(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = evaluate(design(), 2)
+    ticks = iter(range(10_000))  # one second passes from one look at the clock to the next
+    monkeypatch.setattr(train.time, "monotonic", lambda: float(next(ticks)))
+    partial, path = evaluate(design(), 400, horizon=4, deadline=9.0, partial=True)
+    reached = len(partial.curve)
+    assert partial.stopped and partial.error is None and 1 <= reached < 400
+    assert partial.metrics == partial.curve[-1] and partial.curve[:2] == whole.curve[:reached]
+    assert len(content(path)[1]["curve"]) == reached
+
+
 def test_errors_are_results(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     nan, _ = evaluate(design(lr=1e30), 1)
     assert nan.error is not None and nan.error.startswith("nan: loss ") and nan.checkpoint is None

@@ -31,6 +31,9 @@ def test_violations_are_relative(text, metrics, violation):
     [
         ("params<1e6", "write METRIC<=NUMBER"),
         ("params<=many", "write METRIC<=NUMBER"),
+        ("accuracy>=2", "accuracy is never above 1; give at most 1"),
+        ("macro_f1>=1.01", "macro_f1 is never above 1; give at most 1"),
+        ("latency<=-1", "latency is never below 0; give a bound from 0 up"),
         ("parms<=1e6", "no metric 'parms'; did you mean 'params'?"),
     ],
 )

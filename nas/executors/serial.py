@@ -1,5 +1,6 @@
 """One evaluation at a time: in this process when nothing is to be limited, else in one warm child process."""
 
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from estimators.estimator import Result
@@ -13,11 +14,13 @@ class Serial(Executor):
 
     def __init__(self, *, isolate: bool = True) -> None:
         self._child = Child() if isolate else None
+        self._stopping = threading.Event()  # of the evaluation placed last
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="supervise") if isolate else None
 
     def submit(self, task: Task) -> "Future[Result]":
         if self._child is not None and self._thread is not None:
-            return self._thread.submit(self._child.run, task)
+            self._stopping = threading.Event()
+            return self._thread.submit(self._child.run, task, self._stopping)
         if task.limits.seconds is not None or task.limits.memory is not None:
             raise ValueError(f"{task.limits!r} cannot be kept inside this process; use Serial(isolate=True)")
         future: Future[Result] = Future()
@@ -25,9 +28,8 @@ class Serial(Executor):
         return future
 
     def stop(self) -> None:
-        """Ask the evaluation in flight to save and return."""
-        if self._child is not None:
-            self._child.stop()
+        """Ask the evaluation in flight to save and return, also while its process is still starting."""
+        self._stopping.set()
 
     def close(self) -> None:
         if self._child is not None and self._thread is not None:

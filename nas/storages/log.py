@@ -173,9 +173,10 @@ class Log(Storage):
                 done += os.pwrite(self._file, data[done:], self._end + done)
             if self.durable:
                 os.fsync(self._file)
-        except OSError:
+        except OSError as error:
             os.ftruncate(self._file, self._end)
             self._appending = False
+            error.filename = str(self.path)
             raise
         self._end += len(data)
 
@@ -183,7 +184,7 @@ class Log(Storage):
         writer = f"process {os.getpid()} on {socket.gethostname()[:40]}"
         header = {"nas": SCHEMA, "rows": len(self._rows), "head": self._head, "writer": writer}
         if os.pwrite(self._file, json.dumps(header).ljust(WIDTH - 1).encode() + b"\n", 0) != WIDTH:
-            raise OSError(errno.EIO, "the header was written in part")
+            raise OSError(errno.EIO, "the header was written in part", str(self.path))
 
     def close(self) -> None:
         if self._file >= 0:
