@@ -7,6 +7,7 @@ Decoding is pure. Nothing here imports torch before a network is built.
 import hashlib
 import inspect
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -148,7 +149,8 @@ def _measured(build: Build, config: Configuration, shape: Shape) -> tuple[int, i
     import torch
 
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # loading weights there does nothing, and says so
             return _counted(build(config), torch.zeros(1, *shape))
     except Exception:  # whatever it was: on real tensors it is either fine, or raised again
         with torch.random.fork_rng(devices=[]):
