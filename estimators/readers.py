@@ -94,9 +94,14 @@ def as_split(x: np.ndarray, y: np.ndarray, where: str) -> Split:
     if np.issubdtype(x.dtype, np.floating):
         if not np.isfinite(x).all():
             raise ValueError(f"{where}: x holds NaN or infinite pixels; remove those images")
+        if 1 < x.max() < 2:
+            raise ValueError(
+                f"{where}: pixels reach {x.max():.4g}, neither [0, 1] nor [0, 255]; clip them to [0, 1] first"
+            )
         x = np.rint(x * (255 if x.max() <= 1 else 1))
     if not np.issubdtype(x.dtype, np.number) or x.min() < 0 or x.max() > 255:
         raise ValueError(
-            f"{where}: pixels are {x.dtype}; they must be bytes, or floats in [0, 1] or [0, 255]"
+            f"{where}: pixels are {x.dtype} from {x.min():.4g} to {x.max():.4g}; "
+            "they must be bytes, or floats in [0, 1] or [0, 255]"
         )
     return Split(np.ascontiguousarray(x, np.uint8), y.astype(np.int64))

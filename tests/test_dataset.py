@@ -193,6 +193,7 @@ def images(n=20, **changed):
             r"test have shape \(3, 9, 8\), those of train",
         ),
         (images(x_test=np.zeros((4, 8, 8, 3))), "holds x_test alone"),
+        (images(x=np.full((20, 8, 8, 3), 1.02)), r"reach 1\.02, neither"),
         (images(x=np.array([{}] * 20)), "objects, which are not unpickled"),
     ],
 )

@@ -1,5 +1,6 @@
 """Exports run without this project and compute what was trained."""
 
+import importlib
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from estimators.pictures import decode
 from estimators.preprocess import Standardise
 from estimators.split import Split
 from estimators.train import evaluate_split
@@ -175,3 +177,31 @@ def test_a_design_of_ones_own_is_traced(tmp_path):
     folder = exporters.get("pytorch")().export(one, tmp_path / "own")
     assert exporters.get("pytorch")().verify(folder)["top1_equal"] == 1
     assert evaluate_exported(folder, one.images[:1]).shape == (1, 5)
+
+
+def test_predict_reads_pictures_as_training_did(exported, tmp_path, monkeypatch):
+    folder = exported[1]
+    rng = np.random.default_rng(0)
+    colour = rng.integers(0, 256, (12, 9, 3), dtype=np.uint8)
+    glass = np.dstack([colour, rng.integers(0, 256, (12, 9), dtype=np.uint8)])
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    kinds = {
+        "plain.png": (Image.fromarray(colour), {}),
+        "glass.png": (Image.fromarray(glass), {}),
+        "turned.png": (Image.fromarray(colour), {"exif": turned}),
+        "deep.png": (Image.fromarray(rng.integers(0, 65536, (12, 9), dtype=np.uint16)), {}),
+        "float.tiff": (Image.fromarray(rng.random((12, 9)).astype(np.float32)), {}),
+        "palette.gif": (Image.fromarray(colour).quantize(8), {}),
+    }
+    monkeypatch.syspath_prepend(str(folder))
+    for name in ("model", "predict"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    predict = importlib.import_module("predict")
+    for name, (picture, options) in kinds.items():
+        picture.save(tmp_path / name, **options)
+        wanted = decode(str(tmp_path / name), 8, grey=True)
+        assert np.array_equal(predict.read(str(tmp_path / name))[0].numpy(), wanted), name
+    for name in ("model", "predict"):
+        sys.modules.pop(name, None)

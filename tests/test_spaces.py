@@ -76,6 +76,26 @@ def test_smaller_and_grey_images_decode_too(name):
     assert decoded >= 10
 
 
+@pytest.mark.parametrize("name", GRAPHS)
+@pytest.mark.parametrize("side", [64, 96, 224])
+def test_smaller_images_cost_less(name, side):
+    family = spaces.get(name)((3, side, side), 10)
+    config, costs = family.space.default(), []
+    for own in (side // 2, 3 * side // 4, side):
+        graph = family.decode(config, (3, own, own))
+        costs.append(Design(config, Configuration({}), (3, own, own), 10, graph).macs)
+    assert costs[0] < costs[1] < costs[2]
+
+
+def test_transformers_on_wide_large_and_tiny_images():
+    for shape in ((3, 600, 600), (3, 64, 1024), (1, 4, 4)):
+        family = spaces.get("vit")(shape, 2)
+        tokens = shapes_of(family.decode(family.space.default(), shape), shape)["tokens"]
+        assert tokens[0] <= 400
+    with pytest.raises(ValueError, match="give at least 4 on each side"):
+        _ = spaces.get("vit")((3, 2, 2), 2).space
+
+
 @pytest.mark.parametrize("name", spaces.names())
 def test_mutants_and_crosses_stay_valid(name):
     family = spaces.get(name)((3, 32, 32), 10)

@@ -123,7 +123,7 @@ def _write(trained: Trained, folder: Path) -> None:
     (folder / "model.py").write_text(text)
     (folder / "predict.py").write_text(PREDICT)
     (folder / "README.md").write_text(README.format(about=_about(trained), classes=len(trained.classes)))
-    (folder / "requirements.txt").write_text("torch\nsafetensors\npillow\n")
+    (folder / "requirements.txt").write_text("torch\nsafetensors\nnumpy\npillow\n")
     recipe = {
         "architecture": dict(design.config.part("architecture")),
         "recipe": dict(design.recipe),

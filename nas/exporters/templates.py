@@ -65,16 +65,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 import model
 
 
+def plain(picture: Image.Image) -> Image.Image:
+    """Return deep grey pictures as bytes, and transparent ones laid on white."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        values = np.asarray(picture, np.float64)
+        tops = {"F": (1.0, 255.0, 65535.0), "I": (65535.0, 2.0**31 - 1)}.get(picture.mode, (65535.0,))
+        top = next((top for top in tops if values.max() <= top), None)
+        if top is None or values.min() < 0:
+            raise ValueError(f"pixels from {values.min():g} to {values.max():g}")
+        return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+    if not picture.has_transparency_data:
+        return picture
+    white = Image.new("RGBA", picture.size, "white")
+    white.alpha_composite(picture.convert("RGBA"))
+    return white
+
+
 def read(path: str) -> torch.Tensor:
-    """Return a picture as (1, C, H, W) uint8, brought to the size and the channels of the data set."""
+    """Return a picture as (1, C, H, W) uint8: upright, on white, of the size and the channels of the data set."""
     channels, height, width = model.IMAGE
-    picture = Image.open(path).convert("L" if channels == 1 else "RGB")
+    with Image.open(path) as raw:
+        picture = plain(ImageOps.exif_transpose(raw)).convert("L" if channels == 1 else "RGB")
     if picture.size != (width, height):
         picture = picture.resize((width, height), Image.Resampling.BILINEAR)
     pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)

@@ -94,7 +94,7 @@ class Cell(Architecture):
         choices: Mapping[str, Value] = config
         if self.skeleton is None and not _connected(config, self.edges):
             choices = {**config, f"edge0_{self.nodes - 1}": "skip"}
-        halvings = stem_halvings(min(shape[1:]))
+        halvings = stem_halvings(min(self.shape[1:]))
         nodes = [Node.make("image", "input"), *_stem(skeleton.width, halvings)]
         for stage in range(skeleton.stages):
             filters = skeleton.width << stage

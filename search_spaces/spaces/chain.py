@@ -66,7 +66,7 @@ class Chain(Architecture):
         activation = config["activation"]
         nodes = [Node.make("image", "input")]
         channels = shape[0]
-        for halving in range(stem_halvings(min(shape[1:]))):
+        for halving in range(stem_halvings(min(self.shape[1:]))):
             kernel = 5 if halving == 0 else 3
             nodes.append(_conv(f"stem{halving + 1}", nodes[-1].name, 16, kernel, activation, stride=2))
             channels = 16

@@ -54,7 +54,7 @@ class Mobile(Architecture):
     def decode(self, config: Configuration, shape: tuple[int, int, int]) -> Graph:
         act, width = config["activation"], float(config["width"])  # type: ignore[arg-type]
         nodes = [Node.make("image", "input")]
-        halvings = stem_halvings(min(shape[1:]))
+        halvings = stem_halvings(min(self.shape[1:]))
         for number in range(max(halvings, 1)):
             stem = {"filters": divisible(16 * width), "stride": 2 if halvings else 1, "activation": act}
             nodes.append(Node.make(f"stem{number + 1}", "conv", [nodes[-1].name], **stem))

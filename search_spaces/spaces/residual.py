@@ -55,7 +55,7 @@ class ResidualNet(Architecture):
         count, act = int(str(config["stages"])[1:]), config["activation"]
         nodes = [Node.make("image", "input")]
         filters = config["stages.s1.filters"]
-        halvings = stem_halvings(min(shape[1:]))
+        halvings = stem_halvings(min(self.shape[1:]))
         for number in range(max(halvings, 1)):
             stem = {"filters": filters, "stride": 2 if halvings else 1, "activation": act}
             nodes.append(Node.make(f"stem{number + 1}", "conv", [nodes[-1].name], **stem))

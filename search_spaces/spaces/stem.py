@@ -1,4 +1,7 @@
-"""How families for images of any side begin: the side is halved until the body has at most 32 pixels."""
+"""How families for images of any side begin: large ones are halved until the body has 32 to 63 pixels.
+
+The side is that of the data set, also where the recipe makes its images smaller: the network stays, its cost falls.
+"""
 
 import math
 

@@ -11,7 +11,7 @@ from search_spaces.graph import Graph, Node
 from search_spaces.listing import listing
 from search_spaces.space import Choice, Configuration, Float, Int, Space
 
-MOST_TOKENS = 256
+MOST_TOKENS, LEAST_SIDE = 256, 4
 
 
 @spaces.register("vit")
@@ -21,10 +21,15 @@ class VisionTransformer(Architecture):
     @cached_property
     def space(self) -> Space:
         """Stem stages and filters, pixels per token, width, heads, depth, ratio, activation, positions, drop rates."""
-        side = min(self.shape[1:])
-        patches = [size for size in (1, 2, 4, 8, 16, 32) if side // size >= 2]
+        height, width = self.shape[1:]
+        side = min(height, width)
+        if side < LEAST_SIDE:
+            raise ValueError(
+                f"vit on images of {height}x{width} pixels: give at least {LEAST_SIDE} on each side"
+            )
         stems = [n for n in range(4) if side >> n >= 4]
-        fits = [size for size in patches if (side // size) ** 2 <= MOST_TOKENS]
+        patches = [1 << n for n in range(side.bit_length() - 1)]  # at least two tokens along the shorter side
+        fits = [size for size in patches if (height // size) * (width // size) <= MOST_TOKENS] or patches[-1:]
         return Space(
             stem=Choice(
                 {
