@@ -83,11 +83,12 @@ def _hidden(name: str) -> bool:
 
 
 def _split_folders(folder: Path) -> dict[str, Path]:
+    own = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
     found = {}
     for name, spellings in NAMES.items():
         for spelling in spellings:
-            if (folder / spelling).is_dir():
-                found[name] = folder / spelling
+            if spelling in own:
+                found[name] = own[spelling]
     return found if "train" in found else {}
 
 

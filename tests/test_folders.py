@@ -206,3 +206,13 @@ def test_folders_without_pictures(tmp_path):
     with pytest.raises(ValueError, match=r"'.*texts' holds no pictures, only 2 \.txt; add some"):
         load(folder)
     assert not [path for path in cache.place().iterdir() if path.is_dir()]
+
+
+def test_split_folders_in_capitals_are_splits(tmp_path):
+    for split in ("Train", "TEST"):
+        for label in ("cat", "dog"):
+            (tmp_path / split / label).mkdir(parents=True)
+    assert {name: path.name for name, path in folders._split_folders(tmp_path).items()} == {
+        "train": "Train",
+        "test": "TEST",
+    }
