@@ -1,5 +1,6 @@
 """A network as a picture: one box per node, from the images at the top to the classes at the bottom."""
 
+import dataclasses
 import io
 from collections.abc import Mapping
 
@@ -11,10 +12,9 @@ from search_spaces.graph import Graph, Node
 from search_spaces.network import shapes_of
 from search_spaces.op import Shape, op_of
 
-WIDE, HIGH = 3.6, 0.34  # inches of a box
+WIDE, HIGH = 4.2, 0.34  # inches of a box
 GAP = 0.2
 SHADES = ("#eef3f8", "#d5e4f1", "#b3cfe6", "#8ab4d6", "#639ac6")  # by share of the parameters
-HIDDEN = ("norm",)  # attributes that say little
 
 
 def picture(graph: Graph, shape: Shape, title: str = "") -> bytes:
@@ -60,13 +60,15 @@ def _depths(graph: Graph) -> dict[str, int]:
 
 
 def _label(node: Node, shape: Shape, costs: Mapping[str, int]) -> str:
+    """Return the op with its shape and parameters, and below them the attributes that differ from their defaults."""
+    usual = {field.name: field.default for field in dataclasses.fields(op_of(node))}
     attrs = ", ".join(
         f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
         for name, value in node.attrs
-        if name not in HIDDEN and not (name in ("stride", "groups") and value == 1)
+        if value != usual[name]
     )
     cost = f"  {costs[node.name]:,} p" if costs[node.name] else ""
-    return f"{node.op} {attrs}".strip() + f"\n{'x'.join(map(str, shape))}{cost}"
+    return f"{node.op}  {'x'.join(map(str, shape))}{cost}" + (f"\n{attrs}" if attrs else "")
 
 
 def _shade(node: Node, costs: Mapping[str, int]) -> str:
