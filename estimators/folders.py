@@ -84,11 +84,19 @@ def _hidden(name: str) -> bool:
 
 def _split_folders(folder: Path) -> dict[str, Path]:
     own = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_dir()}
-    found = {}
+    found: dict[str, Path] = {}
     for name, spellings in NAMES.items():
-        for spelling in spellings:
-            if spelling in own:
-                found[name] = own[spelling]
+        paths = [own[spelling] for spelling in spellings if spelling in own]
+        if len(paths) > 1:
+            raise ValueError(
+                f"{str(folder)!r} holds {paths[0].name!r} and {paths[1].name!r}, which are one split; remove one"
+            )
+        if paths:
+            found[name] = paths[0]
+    if found.keys() >= {"val", "test"} and "train" not in found:
+        raise ValueError(
+            f"{str(folder)!r} holds {found['val'].name!r} and {found['test'].name!r} but no 'train'; add it"
+        )
     return found if "train" in found else {}
 
 

@@ -179,7 +179,9 @@ class Training:
         batches = len(batch_bounds(len(members), self.recipe.batch_size))
         torch.manual_seed(seeds[1])
         self.network.train()
-        self.weights = class_weights(images.y) if self.recipe.balance else None
+        if self.recipe.balance:  # of what is trained on, which need not hold every class
+            own = images.y.index_select(0, members.to(self.device))
+            self.weights = class_weights(own, int(images.y.max()) + 1)
         total = torch.zeros((), device=self.device)
         feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0])
         with kernels(exact=False):
@@ -203,7 +205,12 @@ class Training:
         }
         if self.average:
             groups["average"] = self.average.network.state_dict()
-        values = {"steps": self.steps, "optimizer": self.recipe.optimizer, "scaler": self.scaler.state_dict()}
+        values = {
+            "steps": self.steps,
+            "pieces": self.pieces,
+            "optimizer": self.recipe.optimizer,
+            "scaler": self.scaler.state_dict(),
+        }
         return Checkpoint(groups, values)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -217,7 +224,7 @@ class Training:
             restore_optimizer(self.optimizer, self.network, dict(checkpoint.groups["optimizer"]))
         if self.scaler.is_enabled() and checkpoint.values["scaler"]:
             self.scaler.load_state_dict(checkpoint.values["scaler"])
-        self.steps = checkpoint.values["steps"]
+        self.steps, self.pieces = checkpoint.values["steps"], checkpoint.values.get("pieces", 1)
 
 
 @torch.inference_mode()

@@ -47,9 +47,9 @@ def _entropy(logits: Tensor, y: Tensor, smoothing: float, weights: Tensor | None
     return cross_entropy(logits, y, weights, label_smoothing=smoothing, reduction="sum") / len(y)
 
 
-def class_weights(y: Tensor) -> Tensor:
+def class_weights(y: Tensor, classes: int) -> Tensor:
     """Return (classes,) float32 weights inverse to the frequencies of classes in ``y``; their mean over ``y`` is 1."""
-    counts = torch.bincount(y)
+    counts = torch.bincount(y, minlength=classes)
     return len(y) / (counts.count_nonzero() * counts.clamp(min=1)).float()
 
 

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from search_spaces.canonical import cuts
-from search_spaces.graph import INPUT, SUM, Graph, Node
+from search_spaces.graph import INPUT, RATES, SUM, Graph, Node
 
-RATES = frozenset({"rate", "drop"})
 WIDTHS = frozenset({"filters", "units"}) | RATES
 ROUNDS = 2  # of Weisfeiler-Lehman beyond the ops themselves
 MOST = 64  # different paths kept at a node: the most frequent ones

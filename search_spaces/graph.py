@@ -17,6 +17,7 @@ from search_spaces.canonical import Links, canonical
 from search_spaces.space import Value
 
 INPUT, SKIP, NONE, SUM = "input", "skip", "none", "sum"
+RATES = frozenset({"rate", "drop"})  # attributes that are rates of leaving out, in [0, 1)
 
 
 @dataclass(frozen=True)

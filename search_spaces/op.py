@@ -15,6 +15,7 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from search_spaces.graph import RATES
 from search_spaces.registry import Registry
 
 if TYPE_CHECKING:
@@ -192,9 +193,26 @@ def op_of(node: "Node") -> Op:
                 f"node {node.name!r}: op {node.op!r} has no attribute {name!r}; it has {sorted(known)}"
             )
     op = kind(**dict(node.attrs))
+    _check_values(node, op)
     least, most = kind.arity
     if not least <= len(node.inputs) <= most:
         raise ValueError(
             f"node {node.name!r}: op {node.op!r} takes {least} to {most} inputs, not {len(node.inputs)}"
         )
     return op
+
+
+def _check_values(node: "Node", op: Op) -> None:
+    """Refuse counts below one (padding: below zero), rates outside [0, 1), and other numbers that are not positive."""
+    for field in dataclasses.fields(op):
+        value = getattr(op, field.name)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if field.name in RATES:
+            right, rule = 0 <= value < 1, "lie in [0, 1)"
+        elif field.name == "padding":
+            right, rule = value >= 0, "be 0 or more"
+        else:
+            right, rule = value > 0, "be above 0"
+        if not right:
+            raise ValueError(f"node {node.name!r}: {field.name}={value!r} of op {node.op!r} must {rule}")

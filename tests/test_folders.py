@@ -208,6 +208,17 @@ def test_folders_without_pictures(tmp_path):
     assert not [path for path in cache.place().iterdir() if path.is_dir()]
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(("val", "test"), "but no 'train'"), (("train", "val", "validation"), "which are one split")],
+)
+def test_split_folders_that_contradict(names, message, tmp_path):
+    for name in names:
+        (tmp_path / name / "cat").mkdir(parents=True)
+    with pytest.raises(ValueError, match=message):
+        folders._split_folders(tmp_path)
+
+
 def test_split_folders_in_capitals_are_splits(tmp_path):
     for split in ("Train", "TEST"):
         for label in ("cat", "dog"):

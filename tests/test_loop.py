@@ -337,11 +337,31 @@ def test_pieces_of_a_batch_take_the_same_step(pieces: int, mixed: bool, changes:
         plain = Standardise.identity(3)
         training = Training(net, recipe(**changes), plain, device=CPU, dtype=torch.float32)
         training.pieces = count
-        training.weights = class_weights(torch.tensor([0, 0, 0, 1, 2, 3])) if "balance" in changes else None
+        training.weights = (
+            class_weights(torch.tensor([0, 0, 0, 1, 2, 3]), 4) if "balance" in changes else None
+        )
         loss = training.step(z, labels, 1.0)
         results.append([loss, *net.parameters()])
     for one, many in zip(*results, strict=True):
         torch.testing.assert_close(one, many)
+
+
+def test_weights_of_classes_follow_what_is_trained_on() -> None:
+    images = Images(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), torch.tensor([0, 0, 0, 0, 0, 1, 2, 3]))
+    plain = Standardise.identity(3)
+    training = Training(network(), recipe(balance=True), plain, device=CPU, dtype=torch.float32)
+    members = torch.tensor([0, 1, 2, 5])
+    training.epoch(images, members, epoch=1, horizon=1, seeds=(0, 1), watch=lambda: None)
+    assert training.weights is not None and len(training.weights) == 4
+    torch.testing.assert_close(training.weights[:2], torch.tensor([2 / 3, 2.0]))
+
+
+def test_pieces_are_kept_for_a_continuation() -> None:
+    plain = Standardise.identity(3)
+    one, other = (Training(network(), recipe(), plain, device=CPU, dtype=torch.float32) for _ in range(2))
+    one.pieces = 4
+    other.restore(one.state())
+    assert other.pieces == 4
 
 
 def test_out_of_memory_halves_the_batch_until_it_fits(monkeypatch: pytest.MonkeyPatch) -> None:

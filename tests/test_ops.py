@@ -199,6 +199,24 @@ def test_stochastic_depth_drops_whole_images():
     assert abs((y[:, 0] == 0).float().mean().item() - 0.25) < 0.03
 
 
+@pytest.mark.parametrize(
+    ("op", "attrs", "message"),
+    [
+        ("conv", {"filters": 8, "groups": 0}, r"groups=0 of op 'conv' must be above 0"),
+        ("conv", {"filters": -8}, "filters=-8"),
+        ("conv", {"filters": 8, "stride": 0}, "stride=0"),
+        ("conv", {"filters": 8, "kernel": 4}, "kernel=4 is even"),
+        ("attend", {"heads": 0}, "heads=0"),
+        ("dropout", {"rate": 1.5}, r"rate=1.5 of op 'dropout' must lie in \[0, 1\)"),
+        ("mlp", {"ratio": 0.0}, "ratio=0.0"),
+        ("max-pool", {"padding": -1}, "padding=-1 of op 'max-pool' must be 0 or more"),
+    ],
+)
+def test_values_no_op_can_have(op, attrs, message):
+    with pytest.raises(ValueError, match=message):
+        op_of(Node.make("n", op, ["x"], **attrs)).shape((12, 8, 8))
+
+
 def test_op_messages():
     with pytest.raises(ValueError, match="did you mean 'conv'"):
         op_of(Node.make("c", "convv", ["x"], filters=3))

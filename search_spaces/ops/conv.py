@@ -25,6 +25,8 @@ class Conv(Op):
             raise ValueError(
                 f"{self!r} on shape {shapes[0]}: it takes images; put it before what flattens them"
             )
+        if self.kernel % 2 == 0:
+            raise ValueError(f"{self!r}: kernel={self.kernel} is even; give an odd one, or use op 'patch'")
         channels, groups = shapes[0][0], self.groups
         if channels % groups or self.filters % groups:
             raise ValueError(f"{self!r} on {channels} channels: both must be multiples of groups={groups}")
