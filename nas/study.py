@@ -97,8 +97,8 @@ class Study:
 
     ``objectives`` are names or ``Objective``s, by default the loss, minimised. ``strategy`` and ``scheduler`` are
     registered names, or callables that build one as their classes do. ``ladder`` holds the fidelities of a
-    multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` are as in ``Problem``. A ``ValueError``
-    says what does not fit, also when the file holds another study.
+    multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` and ``features`` are as in ``Problem``.
+    A ``ValueError`` says what does not fit, also when the file holds another study.
     """
 
     def __init__(
@@ -116,6 +116,7 @@ class Study:
         key: Callable[[Configuration], str] | None = None,
         measure: Callable[[Configuration], Metrics] | None = None,
         timed: bool = False,
+        features: Callable[[Configuration], Mapping[str, float]] | None = None,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         if isinstance(objectives, str) or not objectives:
@@ -123,7 +124,7 @@ class Study:
         parsed = tuple(Objective(one) if isinstance(one, str) else one for one in objectives)
         bounds = tuple(Constraint.parse(one) if isinstance(one, str) else one for one in constraints)
         functions = {name: f for name, f in (("key", key), ("measure", measure)) if f is not None}
-        self.problem = Problem(space, parsed, bounds, timed=timed, **functions)  # type: ignore[arg-type]
+        self.problem = Problem(space, parsed, bounds, timed=timed, features=features, **functions)  # type: ignore[arg-type]
         self.seed = seed
         make_strategy = strategies.get(strategy) if isinstance(strategy, str) else strategy
         make_scheduler = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler

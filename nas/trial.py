@@ -183,6 +183,8 @@ class Problem:
     ``key(config)`` is equal for configurations that decode to equal designs. ``measure(config)`` returns the free
     metrics; a ``ValueError`` from either means that the configuration decodes to nothing and is not proposed.
     ``timed`` says that the budget is time: a strategy may then weigh what it proposes by stored seconds.
+    ``features(config)`` are further numbers that follow from the design, the same names for every configuration, such
+    as those of its graph: a surrogate may learn from them beside the configuration.
     """
 
     space: Space
@@ -191,6 +193,7 @@ class Problem:
     key: Callable[[Configuration], str] = field(default=_identity)
     measure: Callable[[Configuration], Metrics] = field(default=_nothing)
     timed: bool = False
+    features: Callable[[Configuration], Mapping[str, float]] | None = None
 
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """Return the objectives of ``metrics`` turned so that less is better."""
