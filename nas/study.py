@@ -31,6 +31,7 @@ from nas.history import (
     start_row,
     step_row,
 )
+from nas.prior import Prior, checked
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
@@ -98,7 +99,8 @@ class Study:
     ``objectives`` are names or ``Objective``s, by default the loss, minimised. ``strategy`` and ``scheduler`` are
     registered names, or callables that build one as their classes do. ``ladder`` holds the fidelities of a
     multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` and ``features`` are as in ``Problem``.
-    A ``ValueError`` says what does not fit, also when the file holds another study.
+    ``priors`` are guesses by path: the first trial is their mode, and their say fades with the trials, the sooner the
+    worse they prove. A ``ValueError`` says what does not fit, also when the file holds another study.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class Study:
         measure: Callable[[Configuration], Metrics] | None = None,
         timed: bool = False,
         features: Callable[[Configuration], Mapping[str, float]] | None = None,
+        priors: Mapping[str, Prior] | None = None,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         if isinstance(objectives, str) or not objectives:
@@ -124,7 +127,15 @@ class Study:
         parsed = tuple(Objective(one) if isinstance(one, str) else one for one in objectives)
         bounds = tuple(Constraint.parse(one) if isinstance(one, str) else one for one in constraints)
         functions = {name: f for name, f in (("key", key), ("measure", measure)) if f is not None}
-        self.problem = Problem(space, parsed, bounds, timed=timed, features=features, **functions)  # type: ignore[arg-type]
+        self.problem = Problem(
+            space,
+            parsed,
+            bounds,
+            timed=timed,
+            features=features,
+            priors=checked(space, priors or {}),
+            **functions,  # type: ignore[arg-type]
+        )
         self.seed = seed
         make_strategy = strategies.get(strategy) if isinstance(strategy, str) else strategy
         make_scheduler = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from estimators.estimator import Fidelity
 from estimators.metric import METRICS, Metric
+from nas.prior import Prior, log_density
 from search_spaces.registry import nearest
 from search_spaces.space import Configuration, Space
 
@@ -184,7 +185,8 @@ class Problem:
     metrics; a ``ValueError`` from either means that the configuration decodes to nothing and is not proposed.
     ``timed`` says that the budget is time: a strategy may then weigh what it proposes by stored seconds.
     ``features(config)`` are further numbers that follow from the design, the same names for every configuration, such
-    as those of its graph: a surrogate may learn from them beside the configuration.
+    as those of its graph: a surrogate may learn from them beside the configuration. ``priors`` are the user's guesses
+    by path.
     """
 
     space: Space
@@ -194,6 +196,11 @@ class Problem:
     measure: Callable[[Configuration], Metrics] = field(default=_nothing)
     timed: bool = False
     features: Callable[[Configuration], Mapping[str, float]] | None = None
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+
+    def log_prior(self, config: Configuration) -> float:
+        """Return the log density of ``config`` under the priors; 0 is as likely as in a uniform draw."""
+        return log_density(self.space, self.priors, config)
 
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """Return the objectives of ``metrics`` turned so that less is better."""
