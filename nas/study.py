@@ -212,12 +212,12 @@ class Study:
     @property
     def trials(self) -> list[Trial]:
         """All trials in the order of their numbers."""
-        return [self.history.trials[number] for number in sorted(self.history.trials)]
+        return list(self.history.trials.values())
 
     @property
-    def searched(self) -> dict[int, Trial]:
+    def searched(self) -> Mapping[int, Trial]:
         """The trials that strategy and scheduler know of: repeats are not among them."""
-        return {number: trial for number, trial in self.history.trials.items() if trial.replicate == 0}
+        return self.history.searched
 
     @property
     def best_fidelity(self) -> Fidelity | None:
@@ -276,10 +276,11 @@ class Study:
         return trial
 
     def _next(self, may_start: bool) -> Trial | Wait | Done:
-        for trial in self.trials:
-            if trial.asked is not None and trial.number not in self._handed:
+        asked = sorted(self.history.asked.values(), key=lambda trial: trial.number)
+        for trial in asked:
+            if trial.number not in self._handed:
                 return self._hand(trial)
-        pending = [t.number for t in self.trials if t.asked is not None and t.replicate == 0]
+        pending = [trial.number for trial in asked if trial.replicate == 0]
         action = self.scheduler.ask(self.searched, pending, may_start)
         if isinstance(action, Wait | Done):
             return action
@@ -308,7 +309,7 @@ class Study:
         trial = replace(trial, asked=step)
         self._append(*rows, step_row(step))
         history.steps += 1
-        history.trials[trial.number] = trial
+        history.put(trial)
         if isinstance(action, Start):
             self.strategy.started(trial.key)
         return self._hand(trial)
@@ -367,7 +368,7 @@ class Study:
         step = finished(known.asked, self._checked(result, known.free))
         self._append(result_row(step))
         updated = replace(known, steps=(*known.steps, step), asked=None)
-        self.history.trials[number] = updated
+        self.history.put(updated)
         self.history.results += 1
         self._handed.discard(number)
         if updated.replicate == 0:
@@ -525,7 +526,7 @@ class Study:
         assert trial.asked is not None
         fidelity = replace(trial.asked.fidelity, epochs=epochs)
         trial = replace(trial, asked=replace(trial.asked, fidelity=fidelity))
-        self.history.trials[trial.number] = trial
+        self.history.put(trial)
         return trial
 
     def task(
