@@ -109,9 +109,7 @@ def conditional_space() -> Space:
     )
     trees = Space(depth=Int(1, 20), count=Int(8, 2048, log=True), criterion=Choice(("gini", "entropy")))
     linear = Space(penalty=Float(1e-6, 1e2, log=True))
-    return Space(
-        smooth=Float(0.0, 1.0), model=Choice({"linear": linear, "trees": trees, "network": network})
-    )
+    return Space(smooth=Float(0.0, 1.0), model=Choice({"linear": linear, "trees": trees, "network": network}))
 
 
 MAKE: dict[str, Callable[[], tuple[Space, Callable[[Configuration], float], float]]] = {

@@ -1,4 +1,4 @@
-"""The names of all tables, how they are split, and how many evaluations each gets. The split was made before any run."""
+"""The names of all tables, how they are split, and how long a search of each is. The split was made before any run."""
 
 from experiments.tables.cells import COLUMNS, cells
 from experiments.tables.functions import MAKE, function

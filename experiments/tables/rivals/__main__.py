@@ -36,7 +36,8 @@ def seeds_of(text: str) -> range:
 
 def one(rival: str, name: str, replicate: int) -> None:
     """Run and keep one search, unless it is kept."""
-    if replicate in kept.read(rival, name):
+    path = kept.path_of(rival, name)
+    if replicate in kept.read(path):
         return
     space: Space = table(name).space
     search = search_of(rival)
@@ -45,7 +46,7 @@ def one(rival: str, name: str, replicate: int) -> None:
         search(space=space, objective=watch, count=length(name), seed=replicate)
 
     found = kept.run(whole, table(name), replicate)
-    kept.keep(rival, name, found)
+    kept.keep(path, found)
     least = table(name).regret(min(found.losses), replicate)
     print(f"{rival} {name} {replicate}: regret {least:.4f} in {found.seconds:.1f} s", flush=True)
 

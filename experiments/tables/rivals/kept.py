@@ -10,12 +10,12 @@ from experiments.tables.table import Table
 from search_spaces.space import Configuration
 
 KEPT = Path(__file__).parent
-MARKS = (25, 50, 100)  # evaluations after which searches are compared
+MARKS = (25, 50)  # evaluations after which searches are compared, besides the end
 
 
 @dataclass(frozen=True)
 class Search:
-    """One search of one replicate: see the package for the fields; ``test`` is by mark, the last one at the end."""
+    """One search of one replicate: see the package for the fields."""
 
     replicate: int
     losses: tuple[float, ...]
@@ -54,8 +54,8 @@ class Watch:
 
 
 def marks_of(count: int) -> tuple[int, ...]:
-    """Return the marks within ``count`` evaluations, and ``count`` itself at the end."""
-    return (*(mark for mark in MARKS if mark < count), count)
+    """Return the evaluations after which searches of ``count`` evaluations are compared."""
+    return (*MARKS, count)
 
 
 def rounded(loss: float) -> float:
@@ -68,9 +68,8 @@ def path_of(rival: str, table: str) -> Path:
     return KEPT / f"{rival}-{table}.jsonl"
 
 
-def read(rival: str, table: str) -> dict[int, Search]:
-    """Return the kept searches by replicate."""
-    path = path_of(rival, table)
+def read(path: Path) -> dict[int, Search]:
+    """Return the searches in the file at ``path`` by replicate; none where there is no file."""
     found = {}
     for line in path.read_text().splitlines() if path.exists() else ():
         row = json.loads(line)
@@ -79,9 +78,9 @@ def read(rival: str, table: str) -> dict[int, Search]:
     return found
 
 
-def keep(rival: str, table: str, search: Search) -> None:
-    """Add a line."""
-    with path_of(rival, table).open("a") as file:
+def keep(path: Path, search: Search) -> None:
+    """Add a line to the file at ``path``."""
+    with path.open("a") as file:
         file.write(json.dumps(asdict(search), separators=(",", ":")) + "\n")
 
 
