@@ -7,8 +7,8 @@ import pytest
 
 from estimators.estimator import Fidelity, Result
 from nas.hpo.pareto import nondominated
+from nas.observations import levelled
 from nas.scheduler import schedulers
-from nas.strategies.gp import _levelled
 from nas.strategy import EXHAUSTED, strategies
 from nas.study import Study
 from nas.trial import Constraint, Objective, Problem
@@ -175,8 +175,9 @@ def test_low_rungs_teach():
     strategy = strategies.get("gp")(Problem(Space(x=Float(0, 1))), seed=0)
     study = Study(Space(x=Float(0, 1)), strategy=lambda p, seed: strategy, scheduler="halving", ladder=LADDER)
     study.optimize(_curve, trials=27)
-    levelled = _levelled(strategy._seen, np.array([one.losses[0] for one in strategy._seen]))
-    at = {(one.trial, round(one.cost, 3)): v for one, v in zip(strategy._seen, levelled, strict=True)}
+    seen = strategy.models.seen
+    level = levelled(seen, np.array([one.losses[0] for one in seen]))
+    at = {(one.trial, round(one.cost, 3)): v for one, v in zip(seen, level, strict=True)}
     gaps = [abs(v - at[number, 0.0]) for (number, cost), v in at.items() if cost > 0]
     assert np.median(gaps) < 0.05 and abs(study.best.config["x"] - 0.7) < 0.1
 
