@@ -6,6 +6,7 @@ Notation
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,11 @@ class Parameter(ABC):
     @abstractmethod
     def problem(self, value: Any) -> str | None:
         """Return why ``value`` is not in this range, or None when it is."""
+
+    @property
+    @abstractmethod
+    def values(self) -> Sequence[Value]:
+        """All values of a discrete range in order; of a continuous one, its default alone."""
 
     @property
     @abstractmethod
@@ -91,6 +97,10 @@ class Float(Parameter):
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return f"{value!r} is not a finite number"
         return None if self.low <= value <= self.high else f"{value!r} lies outside [{self.low}, {self.high}]"
+
+    @property
+    def values(self) -> Sequence[Value]:
+        return (self.default,)
 
     @property
     def size(self) -> float:
@@ -156,6 +166,10 @@ class Int(Parameter):
             if (value - self.low) % self.step
             else None
         )
+
+    @property
+    def values(self) -> Sequence[Value]:
+        return range(self.low, self.high + 1, self.step)
 
     @property
     def size(self) -> float:
