@@ -78,7 +78,7 @@ def _normal(z: float) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
 
 
-def checked(space: Space, priors: Mapping[str, Prior]) -> dict[str, Prior]:
+def checked_priors(space: Space, priors: Mapping[str, Prior]) -> dict[str, Prior]:
     """Return ``priors``, or raise a ``ValueError`` that names the path whose prior does not fit ``space``."""
     for path, prior in priors.items():
         if not isinstance(prior, Prior):
@@ -112,3 +112,14 @@ def draw(space: Space, priors: Mapping[str, Prior], rng: np.random.Generator) ->
 def mode(space: Space, priors: Mapping[str, Prior]) -> Configuration:
     """Return the likeliest configuration: every guess that is active, defaults elsewhere."""
     return space.default({path: prior.value for path, prior in priors.items()})
+
+
+def agreement(believed: np.ndarray, ranks: np.ndarray) -> float:
+    """Return in which share of the pairs the trial that the priors favour is the better one; 0.5 without pairs.
+
+    ``believed`` are ``(n,)`` log densities and ``ranks`` ``(n,)`` places, less is better. Ties count nothing.
+    """
+    favoured = believed[:, None] > believed[None, :]
+    right = int((favoured & (ranks[:, None] < ranks[None, :])).sum())
+    wrong = int((favoured & (ranks[:, None] > ranks[None, :])).sum())
+    return right / (right + wrong) if right + wrong else 0.5

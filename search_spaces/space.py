@@ -264,6 +264,11 @@ class Space:
         return math.prod(_count(part) for part in self.parts.values())
 
     @cached_property
+    def discrete(self) -> bool:
+        """Whether no parameter is continuous."""
+        return all(slot.parameter.size < math.inf for slot in self.slots)
+
+    @cached_property
     def dimensions(self) -> int:
         """D, the length of ``encode``."""
         return sum(_width(slot.parameter) for slot in self.slots)
