@@ -224,6 +224,8 @@ class Study:
         that was started already is not started again (``repeat`` does that); it is skipped, with an event ``skipped``.
         A ``ValueError`` names the path that is wrong, or the constraint that cannot hold; then nothing is enqueued.
         """
+        if not isinstance(config, Mapping):
+            raise ValueError(f"enqueue got {config!r}; give a map from path to value")
         given = self.problem.space.partial(config)
         whole = self.problem.space.complete({}, np.random.default_rng(0), fixed=given)
         if whole.keys() == given.keys() and self.problem.violation(free := self.problem.measure(whole)):

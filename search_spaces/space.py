@@ -360,6 +360,8 @@ class Space:
         for path, value in values.items():
             if problem := self.parameter(path).problem(value):
                 raise ValueError(f"parameter {path!r}: {problem}")
+            if isinstance(self.parameter(path), Float):
+                given[path] = float(value)  # type: ignore[arg-type]
             for choice, options in self._slot[path].conditions:
                 if given.setdefault(choice, options[0]) not in options:
                     raise ValueError(
