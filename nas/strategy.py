@@ -107,14 +107,21 @@ class Strategy(ABC):
         while self.taken < len(self.queue):
             partial = self.queue[self.taken]
             self.taken += 1
-            rest: Mapping[str, Value] = self._rest(rng, index, pending)
-            for _ in range(64):
-                config = self.problem.space.complete(rest, rng, fixed=partial)
-                if self.accepts(config):
+            rest = self._rest(rng, index, pending)
+            for completed in (rest, *({},) * 63):
+                config = self._completed(completed, partial, rng)
+                if config is not None and self.accepts(config):
                     return config
-                rest = {}
             self.skipped.append(partial)
         return None
+
+    def _completed(
+        self, rest: Mapping[str, Value], partial: Mapping[str, Value], rng: np.random.Generator
+    ) -> Configuration | None:
+        try:
+            return self.problem.space.complete(rest, rng, fixed=partial)
+        except ValueError:  # no draw of the choices that are left holds the constraints of the space
+            return None
 
     def _rest(self, rng: np.random.Generator, index: int, pending: Sequence[Trial]) -> Mapping[str, Value]:
         """Return what a partial configuration is completed with; an enumeration is not asked, it would miss it."""

@@ -78,7 +78,7 @@ def searched(priors, strategy="random", seed=0, trials=60):
     return study
 
 
-def regrets(strategy, priors, seeds=range(24)):
+def regrets(strategy, priors, seeds=range(14)):
     best = []
     for seed in seeds:
         losses = [trial.metrics["loss"] for trial in searched(priors, strategy, seed).trials]
