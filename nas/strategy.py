@@ -73,10 +73,13 @@ class Strategy(ABC):
         self._started.add(key)
 
     def accepts(self, config: Configuration) -> bool:
-        """Return whether ``config`` decodes, is a design not started yet, and holds the free constraints."""
+        """Return whether ``config`` decodes, is a design not started yet, and holds the constraints known of it."""
+        problem = self.problem
         try:
-            return self.problem.key(config) not in self._started and not self.problem.violation(
-                self.problem.measure(config)
+            return (
+                all(limit.holds(config) for limit in problem.space.limits)
+                and problem.key(config) not in self._started
+                and not problem.violation(problem.measure(config))
             )
         except ValueError:
             return False

@@ -78,10 +78,15 @@ class Constraint:
 
     def violation(self, metrics: Metrics) -> float:
         """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""
+        margin = self.margin(metrics)
+        return margin if margin > 0 else 0.0
+
+    def margin(self, metrics: Metrics) -> float:
+        """Return how far ``metrics`` are beyond the bound, relative to it: negative inside, NaN when not yet known."""
         if self.name not in metrics:
-            return 0.0
+            return math.nan
         excess = metrics[self.name] - self.bound if self.upper else self.bound - metrics[self.name]
-        return max(excess, 0.0) / max(abs(self.bound), 1e-12)
+        return excess / max(abs(self.bound), 1e-12)
 
     def __str__(self) -> str:
         return f"{self.name}{'<=' if self.upper else '>='}{self.bound:g}"
