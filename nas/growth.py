@@ -32,11 +32,11 @@ def _words(parameter: Parameter) -> str:
 
 def same_study(stored: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     """Raise a ``ValueError`` if the study ``stored`` is not the one that ``about`` describes, the space apart."""
-    for name in about.keys() - GROWS:
-        if stored.get(name) != about[name]:
+    for name, value in about.items():
+        if name not in GROWS and stored.get(name) != value:
             raise ValueError(
-                f"the store holds another study: its {name} is {stored.get(name)!r}, not {about[name]!r}; open it "
-                "with the same settings, or choose another file"
+                f"the store holds another study: its {name} is {stored.get(name)!r}, not {value!r}; open it with "
+                "the same settings, or choose another file"
             )
 
 

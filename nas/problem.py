@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from nas.prior import Prior, checked_priors
+from nas.prior import Prior, checked_priors, mode
 from nas.trial import Constraint, Metrics, Objective, Problem
 from search_spaces.space import Configuration, Space
 
@@ -37,9 +37,8 @@ def checked_problem(
     if len(set(names)) < len(names):
         raise ValueError(f"objectives={names!r}: one stands twice; name each once")
     bounds = tuple(Constraint.parse(one, own=True) if isinstance(one, str) else one for one in constraints)
-    space.default()  # constraints that the defaults cannot hold are told of here
     functions = {name: f for name, f in (("key", key), ("measure", measure)) if f is not None}
-    problem = Problem(
-        space, parsed, bounds, timed=timed, features=features, priors=checked_priors(space, priors)
-    )
+    guesses = checked_priors(space, priors)
+    mode(space, guesses)  # constraints that the first trial cannot hold are told of here
+    problem = Problem(space, parsed, bounds, timed=timed, features=features, priors=guesses)
     return replace(problem, **functions)  # type: ignore[arg-type]

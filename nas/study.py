@@ -413,6 +413,8 @@ class Study:
         evaluations run in a child process that keeps them. ``folds`` calls ``f(config, context)`` once per fold of a
         cross-validation, with ``context.fold``, and counts the means, see ``nas.function.Folded``.
         """
+        if not callable(function):
+            raise ValueError(f"optimize got {function!r}; give a function f(config) or f(config, context)")
         if trials is not None and trials < 0:
             raise ValueError(f"trials={trials}; give how many to start from now on, 0 or more")
         if trials is None and budget is None and self.problem.space.size == math.inf:

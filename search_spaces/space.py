@@ -356,12 +356,12 @@ class Space:
 
         Wrong is a path that the space does not have, a value out of range, and one that another value rules out.
         """
-        given = dict(values)
-        for path, value in values.items():
+        given: dict[str, Any] = {p: v.item() if isinstance(v, np.generic) else v for p, v in values.items()}
+        for path, value in tuple(given.items()):
             if problem := self.parameter(path).problem(value):
                 raise ValueError(f"parameter {path!r}: {problem}")
             if isinstance(self.parameter(path), Float):
-                given[path] = float(value)  # type: ignore[arg-type]
+                given[path] = float(value)
             for choice, options in self._slot[path].conditions:
                 if given.setdefault(choice, options[0]) not in options:
                     raise ValueError(

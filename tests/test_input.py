@@ -47,6 +47,7 @@ SPACE = Space(x=Float(0, 1), k=Int(1, 3))
         (lambda: Study(SPACE, seed=-1), "seed=-1; give a whole number from 0 up"),
         (lambda: Study(SPACE, seed=None), "seed=None; give a whole number"),
         (lambda: Study(SPACE).optimize(len, trials=-1), "trials=-1; give how many to start"),
+        (lambda: Study(SPACE).optimize(3, trials=1), "optimize got 3; give a function"),
         (lambda: Study(SPACE).optimize(len), "optimize has no end; give trials=, budget="),
         (
             lambda: Study(

@@ -1,5 +1,6 @@
 """Enqueued configurations: asked first, in order, completed by the strategy, kept over a resume."""
 
+import numpy as np
 import pytest
 
 from estimators.estimator import Fidelity
@@ -40,10 +41,11 @@ def test_the_rest_is_what_the_strategy_proposes():
     assert study.ask().config["optimizer"] == "sgd"
 
 
-def test_whole_numbers_are_fine_for_a_float():
+def test_values_become_plain_ones_of_their_range():
     study = Study(SPACE, strategy="random")
-    study.enqueue({"lr": 1})
-    assert study.ask().config["lr"] == 1.0
+    study.enqueue({"lr": 1, "k": np.int64(4)})
+    config = study.ask().config
+    assert type(config["lr"]) is float and config["lr"] == 1.0 and type(config["k"]) is int
 
 
 def test_what_was_started_is_skipped_with_a_note():
