@@ -5,7 +5,7 @@ A prior is a density over the unit interval of its parameter, relative to drawin
     pi(u) = c * peak(u) + (1 - c)
 
 so that it never excludes anything (Mallik et al. 2023, PriorBand, mix with the uniform for the same reason). Its say
-fades as results come in (Hvarfner et al. 2022, piBO, eq. 6: exponent beta / n).
+fades as results come in (Hvarfner et al. 2022, piBO: an exponent beta / n).
 
 Notation
     u   a parameter's place in [0, 1]      c   confidence      s   deviation of the peak, SPREAD * (1 - c) in units of u
@@ -35,7 +35,8 @@ class Prior:
     confidence: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.confidence < 1:
+        number = isinstance(self.confidence, int | float) and not isinstance(self.confidence, bool)
+        if not number or not 0 < self.confidence < 1:
             raise ValueError(
                 f"Prior: confidence={self.confidence!r}; give a number between 0 and 1, for example 0.5 "
                 "(a value that is certain is no parameter)"

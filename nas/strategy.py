@@ -22,7 +22,7 @@ strategies: "Registry[type[Strategy]]" = Registry("strategy", "nas.strategies")
 ASK: Final = 1  # PURPOSE of the generator of ``ask``
 FADING: Final = 10  # asks after which priors count half
 JUDGED: Final = 50  # trials by which priors are judged
-DRAWS: Final = 5_000  # random designs tried before a space counts as exhausted
+DRAWS: Final = 5_000  # random designs tried before a space counts as exhausted; a tenth, where each is moved
 MANY: Final = 1_000_000  # designs that are enumerated then
 FIRST: Final = 5  # asks that draw from priors where the acquisition weighs them
 

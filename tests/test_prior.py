@@ -115,6 +115,7 @@ def test_a_search_with_priors_resumes_into_the_same(tmp_path):
     [
         (lambda: Prior(1, 1.0), "confidence=1.0; give a number between 0 and 1"),
         (lambda: Prior(1, 0), "confidence=0; give"),
+        (lambda: Prior(1, "high"), "confidence='high'; give"),
         (lambda: Study(SPACE, priors={"lrr": Prior(1)}), "did you mean 'lr'"),
         (
             lambda: Study(SPACE, priors={"lr": Prior(7.0)}),
