@@ -8,7 +8,7 @@ import contextlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
@@ -45,9 +45,8 @@ from nas.tracker import Tracker
 from nas.trial import Budget, Constraint, Metrics, Objective, Step, Trial, checked_metrics
 from search_spaces.space import Configuration, Space, Value
 
-FREE = {name for name, metric in METRICS.items() if metric.free} | {
-    "seconds"
-}  # what no function needs to return
+# what no function needs to return
+UNTOLD = {"seconds", *(name for name, metric in METRICS.items() if metric.free)}
 MAX_KEPT = 12  # trials whose weights stay on disk besides those of the newest bracket
 
 
@@ -342,7 +341,7 @@ class Study:
         was told already, or that a metric is missing; then nothing is stored.
         """
         number = trial.number if isinstance(trial, Trial) else trial
-        known = self.history.trials.get(number) if isinstance(number, int) else None
+        known = self.history.trials.get(number) if isinstance(number, Hashable) else None
         if known is None:
             raise ValueError(f"no trial {number!r} in this study; tell what ask returned")
         if known.asked is None:
@@ -422,7 +421,7 @@ class Study:
         seconds = None if budget is None else self.seconds + Budget.parse_seconds(budget)
         total = None if trials is None else len(self.searched) + trials
         single = Function(function, self.problem.objectives[0].name)
-        needed = tuple(one.name for one in self.problem.objectives if one.name not in FREE)
+        needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
         estimator = single if folds is None else Folded(single, folds, needed)
         executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
         scratch = Path(mkdtemp(prefix="nas-"))
