@@ -14,6 +14,7 @@ import torch
 
 import nas
 from estimators.dataset import load
+from nas.checkpoints import folder_of
 from nas.cli import main
 from nas.folder import Settings
 from nas.front import _extended
@@ -21,7 +22,6 @@ from nas.history import History
 from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
 from nas.session import Session
 from nas.storages.log import Log
-from nas.study import folder_of
 from nas.trial import Trial
 from search_spaces.space import Configuration, Int
 
