@@ -58,7 +58,9 @@ class Strategy(ABC):
         self._started.add(key)
 
     def accepts(self, config: Configuration) -> bool:
-        """Return whether ``config`` decodes, is a design not started yet, and holds the free constraints."""
+        """Return whether ``config`` decodes, is not started yet, and holds the linear and the free constraints."""
+        if not all(linear.holds(config) for linear in self.problem.space.constraints):
+            return False
         try:
             return self.problem.key(config) not in self._started and not self.problem.violation(
                 self.problem.measure(config)

@@ -268,27 +268,37 @@ class Space:
         return Configuration(values)
 
     def complete(self, partial: Mapping[str, Value], rng: np.random.Generator) -> Configuration:
-        """Keep what of ``partial`` is active and in range, draw the rest. The way every operator ends."""
-        slots, skips = self.slots, self._skips
+        """Keep what of ``partial`` is active and in range, draw the rest. The way every operator ends.
+
+        Where a constraint is broken, the parameters that it weighs are drawn too.
+        """
         for _ in range(10_000):
-            values: dict[str, Value] = {}
-            at = 0
-            while at < len(slots):
-                slot = slots[at]
-                if not slot.active(values):
-                    at = skips[at]
-                    continue
-                at += 1
-                path = slot.path
-                fits = path in partial and slot.parameter.problem(partial[path]) is None
-                values[path] = partial[path] if fits else slot.parameter.value(float(rng.random()))
-            if all(constraint.holds(values) for constraint in self.constraints):
+            values = self._filled(partial, rng)
+            broken = [constraint for constraint in self.constraints if not constraint.holds(values)]
+            if not broken:
                 return Configuration(values)
+            drawn = {path for constraint in broken for path in constraint.weights}
+            partial = {path: value for path, value in partial.items() if path not in drawn}
         if partial:
             return self.complete({}, rng)
         raise ValueError(
             f"10,000 draws satisfy none of the constraints {list(self.constraints)!r}; loosen a bound"
         )
+
+    def _filled(self, partial: Mapping[str, Value], rng: np.random.Generator) -> dict[str, Value]:
+        slots, skips = self.slots, self._skips
+        values: dict[str, Value] = {}
+        at = 0
+        while at < len(slots):
+            slot = slots[at]
+            if not slot.active(values):
+                at = skips[at]
+                continue
+            at += 1
+            path = slot.path
+            fits = path in partial and slot.parameter.problem(partial[path]) is None
+            values[path] = partial[path] if fits else slot.parameter.value(float(rng.random()))
+        return values
 
     def check(self, config: Mapping[str, Value]) -> Configuration:
         """Return ``config`` as a Configuration, or raise a ``ValueError`` that names the first wrong path."""
