@@ -11,6 +11,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from nas.hpo.generations import Generation
 from nas.trial import Problem, Trial
 from search_spaces.registry import Registry
 from search_spaces.space import Configuration
@@ -52,6 +53,10 @@ class Strategy(ABC):
     def tell(self, trial: Trial) -> None:
         """Take note of a trial after one of its steps; the newest version of a trial replaces the older."""
         self.trials[trial.number] = trial
+
+    def generations(self) -> Sequence[Generation]:
+        """Return the log of whole generations, for a tracker to show; empty where there is no such thing."""
+        return ()
 
     def started(self, key: str) -> None:
         """Take note that the design of ``key`` was started, here or before a resume."""

@@ -335,32 +335,45 @@ class Space:
             at += width
         return row
 
-    def grid(self) -> Iterator[Configuration]:
-        """Yield every configuration of an all-discrete space, in order; a continuous range is a ``ValueError``."""
-        for slot in self.slots:
-            if slot.parameter.size == math.inf:
-                raise ValueError(
-                    f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float"
-                )
-        yield from self._grid({}, 0)
+    def grid(self, levels: int | None = None) -> Iterator[Configuration]:
+        """Yield every configuration of an all-discrete space that holds the constraints, in order.
 
-    def _grid(self, values: dict[str, Value], at: int) -> Iterator[Configuration]:
+        A continuous range takes ``levels`` evenly spaced values, both bounds among them; without it, or with fewer
+        than two, it is a ``ValueError``.
+        """
+        if levels is not None and levels < 2:
+            raise ValueError(f"levels={levels!r}; a grid needs 2 or more on a continuous parameter")
+        for slot in self.slots:
+            if slot.parameter.size == math.inf and levels is None:
+                raise ValueError(
+                    f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float, or levels="
+                )
+        values = {slot.path: _values(slot.parameter, levels or 0) for slot in self.slots}
+        return self._grid({}, 0, values)
+
+    def _grid(
+        self, values: dict[str, Value], at: int, known: Mapping[str, Sequence[Value]]
+    ) -> Iterator[Configuration]:
         while at < len(self.slots) and not self.slots[at].active(values):
             at += 1
         if at == len(self.slots):
             if all(constraint.holds(values) for constraint in self.constraints):
                 yield Configuration(values)
             return
-        slot = self.slots[at]
-        count = int(slot.parameter.size)
-        options = (slot.parameter.options if isinstance(slot.parameter, Choice) else None) or [
-            slot.parameter.low + i * slot.parameter.step
-            if isinstance(slot.parameter, Int)
-            else slot.parameter.default
-            for i in range(count)
-        ]
-        for option in options:
-            yield from self._grid({**values, slot.path: option}, at + 1)
+        path = self.slots[at].path
+        for value in known[path]:
+            yield from self._grid({**values, path: value}, at + 1, known)
+
+
+def _values(parameter: Parameter, levels: int) -> Sequence[Value]:
+    """Return all values of a discrete range, or ``levels`` evenly spaced ones of a continuous range."""
+    if isinstance(parameter, Choice):
+        return parameter.options
+    if isinstance(parameter, Int):
+        return range(parameter.low, parameter.high + 1, parameter.step)
+    if parameter.size == 1:
+        return (parameter.default,)
+    return [parameter.value(place / (levels - 1)) for place in range(levels)]
 
 
 def _width(parameter: Parameter) -> int:

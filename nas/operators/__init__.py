@@ -7,6 +7,7 @@ so that logarithmic ranges are varied by factors.
 
 from nas.operators.crossover import (
     CROSSOVERS,
+    Crossover,
     blend_crossover,
     simulated_binary_crossover,
     two_point_crossover,
@@ -14,6 +15,7 @@ from nas.operators.crossover import (
 )
 from nas.operators.mutation import (
     MUTATIONS,
+    Mutation,
     gaussian_mutation,
     mutate,
     polynomial_mutation,
@@ -24,6 +26,8 @@ from nas.operators.selection import crowding, fronts, tournament
 __all__ = [
     "CROSSOVERS",
     "MUTATIONS",
+    "Crossover",
+    "Mutation",
     "blend_crossover",
     "crowding",
     "fronts",
