@@ -18,25 +18,34 @@ from nas.operators.mutation import (
     Mutation,
     gaussian_mutation,
     mutate,
+    ordered,
+    place_of,
     polynomial_mutation,
     reset_mutation,
+    settled,
+    value_at,
 )
-from nas.operators.selection import crowding, fronts, tournament
+from nas.operators.selection import best_first, crowding, fronts, tournament
 
 __all__ = [
     "CROSSOVERS",
     "MUTATIONS",
     "Crossover",
     "Mutation",
+    "best_first",
     "blend_crossover",
     "crowding",
     "fronts",
     "gaussian_mutation",
     "mutate",
+    "ordered",
+    "place_of",
     "polynomial_mutation",
     "reset_mutation",
+    "settled",
     "simulated_binary_crossover",
     "tournament",
     "two_point_crossover",
     "uniform_crossover",
+    "value_at",
 ]

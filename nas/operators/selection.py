@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nas.trial import Problem, Trial
+
 
 def tournament(ranks: Sequence[float], size: int, rng: np.random.Generator) -> int:
     """Return the place of the least of ``size`` members of ``ranks``, drawn without replacement."""
@@ -61,3 +63,24 @@ def crowding(losses: np.ndarray, front: np.ndarray) -> np.ndarray:
                 distance[members[order[1:-1]]] += gaps
             distance[members[order[[0, -1]]]] = np.inf
     return distance
+
+
+def best_first(problem: Problem, members: Sequence[Trial]) -> list[int]:
+    """Return the places of ``members`` by front, then by crowding distance, the loneliest first."""
+    losses = np.array(
+        [[0.0] * len(problem.objectives) if one.failed else problem.losses(one.metrics) for one in members]
+    )
+    front = fronts(losses, _penalties(problem, members))
+    return [int(place) for place in np.lexsort((-crowding(losses, front), front))]
+
+
+def _penalties(problem: Problem, members: Sequence[Trial]) -> np.ndarray:
+    """Return (n,), 0 for what is feasible at the dearest fidelity: fidelity counts first, then the violation."""
+    keys = [
+        (np.inf, 0.0)
+        if one.failed or one.last is None
+        else (-one.last.fidelity.cost, problem.violation(one.metrics))
+        for one in members
+    ]
+    rank = {key: place for place, key in enumerate(sorted(set(keys)))}
+    return np.array([rank[key] for key in keys], float)

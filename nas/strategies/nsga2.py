@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.hpo.generations import Generation, Generations
-from nas.operators import crowding, fronts, polynomial_mutation, simulated_binary_crossover, tournament
+from nas.operators import best_first, polynomial_mutation, simulated_binary_crossover, tournament
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.space import Configuration
@@ -37,6 +37,11 @@ class NSGA2(Strategy):
         self._log = Generations(problem, population)
         self._parents: dict[int, Trial] = {}  # by number, best first
         self._children: dict[int, Trial] = {}  # told since, in the order of their first telling
+
+    @property
+    def parents(self) -> list[Trial]:
+        """The living, best first; before the first generation is whole, none."""
+        return list(self._parents.values())
 
     def generations(self) -> Sequence[Generation]:
         return self._log.rows
@@ -71,24 +76,3 @@ class NSGA2(Strategy):
         movable = sum(slot.parameter.size > 1 for slot in space.slots if slot.path in child)
         count = int(rng.binomial(movable, 1 / max(movable, 1)))
         return polynomial_mutation(space, child, rng, count=count)
-
-
-def best_first(problem: Problem, members: Sequence[Trial]) -> list[int]:
-    """Return the places of ``members`` by front, then by crowding distance, the loneliest first."""
-    losses = np.array(
-        [[0.0] * len(problem.objectives) if one.failed else problem.losses(one.metrics) for one in members]
-    )
-    front = fronts(losses, _penalties(problem, members))
-    return [int(place) for place in np.lexsort((-crowding(losses, front), front))]
-
-
-def _penalties(problem: Problem, members: Sequence[Trial]) -> np.ndarray:
-    """Return (n,), 0 for what is feasible at the dearest fidelity: fidelity counts first, then the violation."""
-    keys = [
-        (np.inf, 0.0)
-        if one.failed or one.last is None
-        else (-one.last.fidelity.cost, problem.violation(one.metrics))
-        for one in members
-    ]
-    rank = {key: place for place, key in enumerate(sorted(set(keys)))}
-    return np.array([rank[key] for key in keys], float)
