@@ -73,6 +73,7 @@ def _apart(slot: Slot, configs: Sequence[Configuration]) -> float:
     if isinstance(parameter, Choice) and not parameter.ordered:
         _, counts = np.unique(units, return_counts=True)
         return mixed + (active**2 - float((counts**2).sum())) / 2
-    return mixed + float(
-        (units * (2 * np.arange(active) - active + 1)).sum()
-    )  # each gap, once per pair across it
+    across = np.arange(1, active) * np.arange(
+        active - 1, 0, -1
+    )  # pairs that a gap between neighbours is part of
+    return mixed + float((np.diff(units) * across).sum())

@@ -8,6 +8,7 @@ two integers in 0, 1, ..., 4 and 0, 1 (CMA-ES with Margin). ``evaluations`` are 
 """
 
 import importlib.metadata
+import itertools
 import json
 
 import numpy as np
@@ -25,7 +26,7 @@ def sphere(x):
 
 
 def rosenbrock(x):
-    return sum(100 * (b - a**2) ** 2 + (1 - a) ** 2 for a, b in zip(x[:-1], x[1:], strict=True))
+    return sum(100 * (b - a**2) ** 2 + (1 - a) ** 2 for a, b in itertools.pairwise(x))
 
 
 FUNCTIONS = {"sphere": sphere, "ellipsoid": ellipsoid, "rosenbrock": rosenbrock}
