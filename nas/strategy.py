@@ -1,8 +1,9 @@
 """What a strategy is: it proposes configurations and is told what became of them.
 
 A strategy is a function of (problem, seed, what was told): ``ask`` draws from a generator counted by ``index``, so
-that a resumed search asks what the uninterrupted one would have asked. ``tell`` only appends; models are fitted in
-``ask``, cached, and never depend on a previous fit.
+that a resumed search asks what the uninterrupted one would have asked. ``tell`` appends, and may keep up a population
+or a distribution that the order of the results alone determines; models are fitted in ``ask``, cached, and never depend
+on a previous fit.
 """
 
 from abc import ABC, abstractmethod

@@ -95,7 +95,7 @@ def test_pending_trials_are_distinct_and_constraints_hold(strategy):
     assert all(trial.config["depth"] <= 3 for trial in problem_study.trials)
 
 
-@pytest.mark.parametrize("strategy", ["evolution", "gp", "auto", "local", "cmaes"])
+@pytest.mark.parametrize("strategy", ["evolution", "gp", "auto", "local"])
 def test_better_than_random_search(strategy):
     def reached(name, seed):
         study = Study(MIXED, strategy=name, seed=seed)
@@ -266,11 +266,11 @@ def test_nsga2_reaches_a_better_front_than_random_search():
     def volume(strategy):
         space = Space(**{f"x{i}": Float(0, 1) for i in range(6)})
         study = Study(space, objectives=["first", "second"], strategy=strategy)
-        study.optimize(function, trials=400)
+        study.optimize(function, trials=200)
         losses = np.array([[t.metrics["first"], t.metrics["second"]] for t in study.trials])
         return hypervolume(losses, np.array([1.1, 6.0]))
 
-    assert volume(made("nsga2", population=20)) > 1.1 * volume("random")
+    assert volume(made("nsga2", population=10)) > 1.1 * volume("random")
 
 
 def test_the_best_survive_and_the_log_says_how_they_do():

@@ -26,6 +26,7 @@ from search_spaces.space import Choice, Configuration, Float, Int, Parameter, Va
 LATENT: Final = 4  # PURPOSE of the generator of the places within bins
 RESTART: Final = 5  # PURPOSE of the generator of the mean after a restart
 RESAMPLES: Final = 32  # draws in search of one inside the bounds
+TAIL: Final = 1e-12  # a bin farther out than this stands for its near end
 CONVERGED: Final = 1e-9  # largest deviation of a continuous coordinate, in units of its range
 CONDITION: Final = 1e7  # of the axes' lengths, 1e14 for the covariance (Hansen 2016, appendix B.3)
 
@@ -60,6 +61,7 @@ class CMAES(Strategy):
         free = [slot for slot in problem.space.slots if slot.parameter.size > 1]
         self._numbers = [slot for slot in free if ordered(slot.parameter)]
         self._choices = [slot for slot in free if not ordered(slot.parameter)]
+        self._continuous = np.array([isinstance(slot.parameter, Float) for slot in self._numbers])
         self._freedom = len(self._numbers) + sum(int(slot.parameter.size) - 1 for slot in self._choices)
         self._lam = population or 4 + int(3 * math.log(max(self._freedom, 1)))
         self._now = self._start(0)
@@ -102,18 +104,10 @@ class CMAES(Strategy):
                 values[slot.path] = slot.parameter.value(float(unit))
         return values
 
-    @property
-    def _continuous(self) -> np.ndarray:
-        return np.array([isinstance(slot.parameter, Float) for slot in self._numbers])
-
     # the distribution
 
     def _start(self, restarts: int) -> Distribution:
-        default = self.problem.space.default()
         mean = np.array([slot.parameter.unit(slot.parameter.default) for slot in self._numbers])
-        for place, slot in enumerate(self._numbers):
-            if slot.path in default:
-                mean[place] = slot.parameter.unit(default[slot.path])
         if restarts:
             key = np.random.SeedSequence(self.seed, spawn_key=(restarts, 0, 0, RESTART))
             mean = np.random.default_rng(key).random(len(mean))
@@ -171,8 +165,8 @@ class CMAES(Strategy):
             low, high = _bin(slot.parameter, value) if slot.path in trial.config else (-np.inf, np.inf)
             mean, spread = gaussian.mean[place], gaussian.deviations[place]
             below, above = ndtr((low - mean) / spread), ndtr((high - mean) / spread)
-            there = mean + spread * ndtri(below + chances[place] * (above - below))
-            point[place] = np.clip(there, low, high)
+            chance = np.clip(below + chances[place] * (above - below), TAIL, 1 - TAIL)
+            point[place] = np.clip(mean + spread * ndtri(chance), low, high)
         return point
 
     def _bins(self, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ Generations are counted in results: the best ``population`` of the parents and o
 parents. Until then children are made of the parents there are, so no worker waits for a generation to end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -56,16 +56,19 @@ class NSGA2(Strategy):
         elif trial.number in self._parents:
             self._parents[trial.number] = trial
         if len(self._children) == self.population:
-            members = [*self._parents.values(), *self._children.values()]
-            chosen = best_first(self.problem, members)[: self.population]
-            self._parents = {members[place].number: members[place] for place in chosen}
+            chosen = self._ranked({**self._parents, **self._children})[: self.population]
+            self._parents = {one.number: one for one in chosen}
             self._children = {}
+
+    def _ranked(self, members: Mapping[int, Trial]) -> list[Trial]:
+        told = list(members.values())
+        return [told[place] for place in best_first(self.problem, told)] if told else []
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
         space = self.problem.space
-        parents = list((self._parents or self._children).values())
+        parents = self.parents or self._ranked(self._children)
         if index < self.population or len(parents) < 2:
             return space.sample(rng)
         places = range(len(parents))
