@@ -8,7 +8,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from nas.hpo import acquisition
 from nas.hpo.gp import GaussianProcess, Hyperparameters, Inputs, Posterior, fit, squash
-from nas.hpo.pareto import hypervolume, nondominated
+from nas.hpo.pareto import hypervolume, hypervolumes, knee, nondominated
 
 
 def observations(n=40, dimensions=5, seed=0):
@@ -192,3 +192,30 @@ def test_hypervolume_equals_counting(objectives):
 def test_nan_is_refused():
     with pytest.raises(ValueError, match="leave failed points out"):
         nondominated(np.array([[0.0, np.nan]]))
+
+
+@pytest.mark.parametrize("objectives", [1, 2, 3, 4])
+def test_hypervolume_over_time_equals_that_of_each_beginning(objectives):
+    rng = np.random.default_rng(objectives)
+    losses = rng.integers(0, 6, (25, objectives)).astype(float)  # with ties and duplicates
+    feasible = rng.random(25) < 0.7
+    reference = np.full(objectives, 5.0)
+    curve = hypervolumes(losses, reference, feasible)
+    expected = [hypervolume(losses[: n + 1][feasible[: n + 1]], reference) for n in range(25)]
+    np.testing.assert_allclose(curve, expected)
+    assert hypervolumes(losses, reference)[-1] == pytest.approx(hypervolume(losses, reference))
+
+
+def test_the_knee_is_the_farthest_from_the_line_between_the_ends():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        losses = rng.integers(0, 30, (60, 2)) * [1.0, 1000.0]  # of scales of their own, with ties
+        feasible = rng.random(60) < 0.8
+        front = np.flatnonzero(feasible)[nondominated(losses[feasible])]
+        first, last = (losses[front[losses[front, 0].argsort(kind="stable")[end]]] for end in (0, -1))
+        scaled = (losses - [first[0], last[1]]) / np.maximum(np.abs(last - first), 1e-9)
+        distance = (1 - scaled[front].sum(axis=1)) / np.sqrt(2)
+        found = knee(losses, feasible)
+        assert found in front and distance[list(front).index(found)] == pytest.approx(distance.max())
+    assert knee(np.array([[0.0, 1.0], [0.1, 0.1], [1.0, 0.0]])) == 1
+    assert knee(np.array([[0.0, 1.0]]), np.array([False])) is None
