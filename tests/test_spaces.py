@@ -10,6 +10,7 @@ from test_ops import macs_of
 from nas.operators import mutate, uniform_crossover
 from search_spaces.architecture import Architecture, Design, Opaque, SearchSpace, spaces
 from search_spaces.architecture import family as named
+from search_spaces.block import Block, expanded, walk
 from search_spaces.network import Network, shapes_of
 from search_spaces.recipe import Recipe, recipe_space
 from search_spaces.source import source
@@ -118,6 +119,18 @@ def test_five_hundred_samples(name):
     for number in range(500):
         family = spaces.get(name)(shapes[number % 4], 10)
         check_sample(family, family.space.sample(rng))
+
+
+@pytest.mark.parametrize("name", ["mobile", "residual", "vit"])
+def test_no_two_blocks_of_a_space_are_one_body(name):
+    """A key takes a block for one node, so two names of one body would be two networks."""
+    family, rng, bodies = spaces.get(name)((3, 32, 32), 10), np.random.default_rng(0), {}
+    for _ in range(60):
+        graph = family.decode(family.space.sample(rng), family.shape).simplified()
+        for node, op, (shape, *_), _ in walk(graph, family.shape):
+            if isinstance(op, Block):
+                bodies[node.label, shape] = shape, expanded(op.body(shape), shape).key()
+    assert len(set(bodies.values())) == len(bodies) > 50
 
 
 def test_depths_share_their_blocks():
