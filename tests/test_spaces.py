@@ -8,6 +8,7 @@ import torch
 from test_ops import macs_of
 
 from nas.operators import mutate, uniform_crossover
+from search_spaces import backbone
 from search_spaces.architecture import Architecture, Design, Opaque, SearchSpace, spaces
 from search_spaces.architecture import family as named
 from search_spaces.block import Block, expanded, walk
@@ -176,6 +177,24 @@ def test_backbones_begin_from_given_weights(tmp_path):
     )
 
 
+def test_counting_reads_the_weights_of_a_backbone_once(tmp_path, monkeypatch):
+    model = torchvision("models").get_model("shufflenet_v2_x0_5", weights=None)
+    torch.save(model.state_dict(), tmp_path / "shufflenet_v2_x0_5.pth")
+    family = spaces.get("backbone")((3, 32, 32), 5, weights=str(tmp_path))
+    read, original = [], backbone._read
+    monkeypatch.setattr(backbone, "_read", lambda path: read.append(path.name) or original(path))
+    searched, counts = SearchSpace(family, Space()), set()
+    for frozen in (0.0, 0.5, 1.0):
+        config = Configuration({**searched.space.default(), "architecture.frozen": frozen})
+        counts.add(searched.decode(config).parameters)
+    assert read == ["shufflenet_v2_x0_5.pth"]
+    plain = SearchSpace(spaces.get("backbone")((3, 32, 32), 5), Space())
+    values = {**plain.space.default(), "architecture.backbone": "shufflenet_v2_x0_5"}
+    assert counts == {plain.decode(Configuration(values)).parameters}
+    network = searched.decode(config).network()
+    assert torch.equal(network.network.conv1[0].weight, model.conv1[0].weight) and len(read) == 2
+
+
 def test_weights_that_do_not_fit_say_so(tmp_path):
     with pytest.raises(ValueError, match=r"name it like resnet18\.pth"):
         spaces.get("backbone")((3, 32, 32), 5, weights=str(tmp_path))
@@ -183,6 +202,9 @@ def test_weights_that_do_not_fit_say_so(tmp_path):
     family = spaces.get("backbone")((3, 32, 32), 5, weights=str(tmp_path / "resnet18.pth"))
     with pytest.raises(ValueError, match="do not fit their backbone"):
         family.build(family.space.default())
+    searched = SearchSpace(family, Space())
+    with pytest.raises(ValueError, match="do not fit their backbone"):
+        searched.measure(searched.space.default())
     with pytest.raises(ValueError, match="takes no weights"):
         named("chain", (3, 32, 32), 5, weights=str(tmp_path))
 
