@@ -192,6 +192,11 @@ def test_a_share_of_the_data_is_the_same_for_every_lineage(
     assert len(members[0]) == 60 and members[0] == members[1] < members[2]
 
 
+def test_the_least_share_of_the_data_is_two_images(saved: Path, tmp_path: Path) -> None:
+    data = resident(str(saved), "cpu", (1, 8, 8))
+    assert len(train._members(data, 1e-6, Context(seed=0, scratch=tmp_path))) == 2
+
+
 def test_early_stopping_counts_epochs_and_waits_for_half_the_horizon() -> None:
     curve = [{"loss": loss} for loss in (1.0, 0.5, 0.6, 0.7, 0.4, 0.41, 0.42)]
     assert [stalled(curve[:k], 2, 4) for k in range(1, 8)] == [False, False, False, True, False, False, True]
