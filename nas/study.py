@@ -39,8 +39,8 @@ from nas.tracker import Tracker
 from nas.trial import Budget, Constraint, Metrics, Objective, Problem, Step, Trial
 from search_spaces.space import Configuration, Space
 
-FOLLOW = 1.0  # seconds between looks at what evaluations under way report
 MAX_KEPT = 12  # trials whose weights stay on disk besides those of the newest bracket
+FOLLOW = 1.0  # seconds between looks at what evaluations under way report
 
 
 class Finished(Exception):
