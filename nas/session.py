@@ -7,7 +7,6 @@ resumed run decides nothing twice and uses the test images once per reported mod
 import inspect
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -211,7 +210,7 @@ class Session:
             {**self._context(), **settings, "partial": True},
         )
         future = self.executor.submit(task)
-        wait([future])
+        self.study.wait([future])
         result = future.result()
         reached = task.context.start + len(result.curve) if result.curve else 0
         self.study.land(trial, result, self.folder.checkpoints, reached=reached)

@@ -8,7 +8,7 @@ import contextlib
 import math
 import shutil
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
@@ -41,6 +41,7 @@ from nas.problem import checked_problem
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
+from nas.supervise import Reports
 from nas.tracker import Tracker
 from nas.trial import Budget, Constraint, Metrics, Objective, Step, Trial, checked_metrics
 from search_spaces.space import Configuration, Space, Value
@@ -48,6 +49,7 @@ from search_spaces.space import Configuration, Space, Value
 # what no function needs to return
 UNTOLD = {"seconds", *(name for name, metric in METRICS.items() if metric.free)}
 MAX_KEPT = 12  # trials whose weights stay on disk besides those of the newest bracket
+FOLLOW = 1.0  # seconds between looks at what evaluations under way report
 
 
 class Finished(Exception):
@@ -104,6 +106,7 @@ class Study:
         self.history = History()
         self._handed: set[int] = set()  # trials in flight that this process knows of
         self._asked_at: dict[int, float] = {}
+        self._reports: dict[int, Reports] = {}  # by trials under way
         self._storage: Storage = storages.get("log")(Path(storage) if storage else None, durable=durable)
         try:
             self._open(_name(strategy), _name(scheduler))
@@ -480,7 +483,7 @@ class Study:
     ) -> None:
         """Wait for a result, or for the end of the time; tell what has come in."""
         left = None if budget.seconds is None else max(budget.seconds - self.seconds, 0.0)
-        landed, _ = wait_for(flights, timeout=left, return_when=FIRST_COMPLETED)
+        landed = self.wait(flights, left)
         if not landed:
             executor.stop()
             landed, _ = wait_for(flights)
@@ -488,11 +491,26 @@ class Study:
             trial = flights.pop(future)
             self.land(trial, future.result(), folder)
 
+    def wait(
+        self, flights: Collection["Future[Result]"], seconds: float | None = None
+    ) -> set["Future[Result]"]:
+        """Return which of ``flights`` landed first, within ``seconds``; trackers hear what is reported meanwhile."""
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        while True:
+            left = max(end - time.monotonic(), 0.0)
+            landed, _ = wait_for(flights, timeout=min(left, FOLLOW), return_when=FIRST_COMPLETED)
+            for number, reports in self._reports.items():
+                for epoch, metrics in reports.new():
+                    self._track("reported", self.history.trials[number], epoch, metrics)
+            if landed or not left:
+                return landed
+
     def land(self, trial: Trial, result: Result, folder: Path, *, reached: int = 0) -> Trial:
         """Tell ``result`` of ``trial``, then drop the checkpoints that nobody needs any more.
 
         What was stopped stays unfinished, unless what it ``reached`` counts: then it is finished at so many epochs.
         """
+        self._reports.pop(trial.number, None)
         if result.stopped and not reached:
             return trial
         if result.stopped:
@@ -533,6 +551,7 @@ class Study:
         last = trial.last
         checkpoint = scratch / last.checkpoint if last is not None and last.checkpoint else None
         found = checkpoint is not None and checkpoint.exists()
+        self._reports[trial.number] = Reports(scratch)
         fields: dict[str, Any] = {
             "seed": self.seed,
             "scratch": scratch,
