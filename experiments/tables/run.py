@@ -122,10 +122,9 @@ def development(run: Run) -> None:
 
 def untouched(run: Run) -> None:
     """The tables that were kept aside, by themselves and with the others."""
-    apart = run.searches(("nb201-imagenet16",) if run.quick else UNTOUCHED)
+    apart = run.searches(UNTOUCHED)
     show_group(run, "untouched", apart)
-    if not run.quick:
-        show_group(run, "all", {**run.searches(DEVELOPMENT), **apart})
+    show_group(run, "all", {**run.searches(DEVELOPMENT), **apart})
 
 
 def functions(run: Run) -> None:
@@ -238,14 +237,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="2 seeds of a few tables, kept apart in runs/")
-    parser.add_argument("--parts", default=",".join(PARTS), help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--parts", help=f"of {', '.join(PARTS)}; all, and with --quick all but untouched")
     parser.add_argument("--rivals-python", type=Path, help="the interpreter of the rivals' environment")
     parser.add_argument("--jobs", type=int, default=1)
     options = parser.parse_args()
     ours.RUNS.mkdir(exist_ok=True)
     script = str(ours.RUNS / "run.py") if options.quick else __file__
     run = Run(Record(script, *MEASURED), options.quick, options.jobs, options.rivals_python)
-    for part in options.parts.split(","):
+    everything = [part for part in PARTS if not (options.quick and part == "untouched")]
+    for part in options.parts.split(",") if options.parts else everything:
         PARTS[part](run)
 
 
