@@ -1,0 +1,178 @@
+"""The Parzen mixtures against loops over components, and what the strategy promises."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import norm, truncnorm
+
+from estimators.estimator import Result
+from nas.hpo.tpe import Axes, Parzen
+from nas.strategies.tpe import Layout
+from nas.strategy import strategies
+from nas.study import Study
+from nas.trial import Objective, Problem
+from search_spaces.space import Choice, Float, Int, Linear, Space
+
+SPACE = Space(
+    x=Float(-1, 1),
+    rate=Float(1e-4, 1, log=True),
+    width=Int(4, 32, log=True),
+    steps=Int(0, 10_000),
+    order=Choice((1, 2, 4), ordered=True),
+    kind=Choice({"a": None, "b": Space(m=Float(0, 1), n=Choice("pqr", weights=(2, 1, 1))), "c": None}),
+    only=Choice(("one",)),
+)
+
+
+def mixture(n=25, seed=0):
+    rng = np.random.default_rng(seed)
+    layout = Layout(SPACE)
+    u, a = (
+        np.array(part) for part in zip(*(layout.encode(SPACE.sample(rng)) for _ in range(n)), strict=True)
+    )
+    w = rng.random(n + 1)
+    return layout, Parzen(layout.axes, u, a, w / w.sum(), layout.axes.bandwidths(u, a))
+
+
+def kernel(axes, s, x, centre, h):
+    """The density of one kernel over that of the prior, by scipy and by hand."""
+    if s in axes.continuous:
+        return truncnorm.pdf(x, -centre / h, (1 - centre) / h, loc=centre, scale=h)
+    edges = axes.edges[s]
+    at = next(k for k in range(len(edges) - 1) if edges[k] <= x < edges[k + 1])
+    own = next(k for k in range(len(edges) - 1) if edges[k] <= centre < edges[k + 1])
+    prior = edges[at + 1] - edges[at]
+    if not axes.ordered[s]:
+        return ((1 - h) * (at == own) + h * prior) / prior
+    middle = 0.5 * (edges[own] + edges[own + 1])
+    mass = norm.cdf(edges[at + 1], middle, h) - norm.cdf(edges[at], middle, h)
+    return mass / (norm.cdf(1, middle, h) - norm.cdf(0, middle, h)) / prior
+
+
+def test_densities_equal_a_loop_over_components():
+    layout, model = mixture()
+    rng = np.random.default_rng(1)
+    points = [layout.encode(SPACE.sample(rng)) for _ in range(30)]
+    u, a = (np.array(part) for part in zip(*points, strict=True))
+    expected = []
+    for x, active in points:
+        total = model.w[-1]
+        for centre, known, w in zip(model.u, model.a, model.w, strict=False):
+            shared = [s for s in range(len(x)) if active[s] and known[s]]
+            total += w * math.prod(kernel(layout.axes, s, x[s], centre[s], model.h[s]) for s in shared)
+        expected.append(math.log(total))
+    np.testing.assert_allclose(model.log_ratio(u, a), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_densities_integrate_to_one_and_draws_follow_them():
+    """Over the prior the mean of the ratio is 1; over draws the mean of its inverse is."""
+    axes = Axes([None, np.array([0.0, 0.1, 0.4, 1.0]), np.array([0.0, 0.5, 1.0])], [True, True, False])
+    rng = np.random.default_rng(0)
+    u = np.column_stack([rng.random(8), rng.choice(axes.middles[1], 8), rng.choice(axes.middles[2], 8)])
+    a = np.ones((8, 3), bool)
+    model = Parzen(axes, u, a, np.full(9, 1 / 9), np.array([0.2, 0.3, 0.4]))
+    nothing = Parzen(axes, u[:0], a[:0], np.ones(1), model.h)
+    for drawn, sign in ((nothing, 1), (model, -1)):
+        points = drawn.sample(rng, 40_000)
+        ratio = np.exp(sign * model.log_ratio(points, np.ones(points.shape, bool)))
+        assert ratio.mean() == pytest.approx(1, abs=0.03)
+
+
+def test_configurations_survive_the_way_there_and_back():
+    layout, rng = Layout(SPACE), np.random.default_rng(0)
+    for _ in range(200):
+        config = SPACE.sample(rng)
+        u, a = layout.encode(config)
+        back = layout.decode(u, a)
+        assert back.keys() == config.keys() and (layout.activity(u[None])[0] == a).all()
+        for path, value in config.items():
+            assert back[path] == (pytest.approx(value) if isinstance(value, float) else value)
+
+
+def test_draws_are_valid_configurations():
+    layout, model = mixture()
+    u = model.sample(np.random.default_rng(0), 200)
+    a = layout.activity(u)
+    configs = [SPACE.check(layout.decode(*one)) for one in zip(u, a, strict=True)]
+    assert {"a", "b", "c"} == {config["kind"] for config in configs}
+
+
+@pytest.mark.parametrize("strategy", ["tpe", pytest.param("forest", marks=pytest.mark.slow)])
+def test_a_region_of_nan_beside_the_optimum_is_left(strategy):
+    def function(config):
+        return math.nan if config["x"] < 0.5 else (config["x"] - 0.52) ** 2 + config["y"]
+
+    study = Study(Space(x=Float(0, 1), y=Float(0, 1)), strategy=strategy, seed=0)
+    study.optimize(function, trials=200)
+    assert sum(trial.failed for trial in study.trials) < 40
+    assert study.best.metrics["loss"] < 0.01
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "forest"])
+def test_when_all_trials_fail_the_search_goes_on(strategy):
+    study = Study(Space(x=Float(0, 1), k=Choice("abc")), strategy=strategy, seed=0)
+    study.optimize(lambda config: math.nan, trials=20)
+    assert len({trial.config for trial in study.trials}) == 20 and study.best is None
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "forest"])
+def test_linear_constraints_hold(strategy):
+    space = Space(x=Float(0, 1), y=Float(0, 1), constraints=[Linear({"x": 1, "y": 1}, 0.6)])
+    study = Study(space, strategy=strategy, seed=0)
+    study.optimize(lambda config: -config["x"] - 2 * config["y"], trials=25)
+    assert all(trial.config["x"] + trial.config["y"] <= 0.6 for trial in study.trials)
+    assert study.best.metrics["loss"] < -0.9
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "forest"])
+def test_a_measured_constraint_is_learned(strategy):
+    """The objective falls towards a bound on a metric that only an evaluation tells."""
+    study = Study(Space(x=Float(0, 1), y=Float(0, 1)), constraints=["memory<=0.4"], strategy=strategy, seed=1)
+    for _ in range(40):
+        trial = study.ask()
+        x, y = trial.config["x"], trial.config["y"]
+        study.tell(trial, Result({"loss": (y - 0.5) ** 2 - x, "memory": x}))
+    assert study.best.config["x"] > 0.3
+    late = [trial.config["x"] for trial in study.trials[20:]]
+    assert np.mean([x <= 0.4 for x in late]) > 0.4
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "forest"])
+def test_two_objectives_are_covered(strategy):
+    def function(config):
+        x, y = config["x"], config["y"]
+        return {"first": x**2 + y, "second": (x - 1) ** 2 + y}
+
+    objectives = [Objective("first"), Objective("second")]
+    study = Study(Space(x=Float(0, 1), y=Float(0, 1)), objectives=objectives, strategy=strategy, seed=0)
+    study.optimize(function, trials=50)
+    along = [trial.config["x"] for trial in study.pareto]
+    assert len(along) >= 6 and min(along) < 0.3 and max(along) > 0.7
+
+
+def test_a_thousand_trials_and_their_bad_mixture_is_capped():
+    study = Study(Space(x=Float(0, 1), y=Float(0, 1)), strategy="tpe", seed=0)
+    strategy = study.strategy
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        trial = study.ask()
+        study.tell(trial, (trial.config["x"] - 0.7) ** 2 + rng.random())
+    good, bad = strategy._mixtures(rng, [])
+    assert (len(good.u), len(bad.u)) == (2, 10) and good.w[0] > good.w[1]
+    good, bad = strategy._mixtures(rng, study.trials[:3])
+    assert len(bad.u) == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        ("tpe", {"gamma": 1.0}),
+        ("tpe", {"candidates": 0}),
+        ("tpe", {"initial": 0}),
+        ("forest", {"initial": 0}),
+    ],
+)
+def test_options_are_checked(name, option):
+    with pytest.raises(ValueError, match=f"^{name}: .*{next(iter(option))}=.*needs"):
+        strategies.get(name)(Problem(SPACE), **option)
