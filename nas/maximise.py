@@ -1,86 +1,60 @@
-"""The search for the best configuration under a score, over the real space: draws, mutated elites, then steps uphill.
+"""The search for the maximum of an acquisition over a real space: random and mutated candidates, then local search.
 
-Follows SMAC (Hutter et al. 2011, section 4.3): a local search from the best of many candidates, all neighbours of a
-round scored in one call.
+Notation
+    rows      (n, S) candidates, see ``nas.rows``
+    score     function from rows (n, S) to acquisition values (n,), more is better
 """
 
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable
 
 import numpy as np
 
-from nas.operators import mutate, uniform_crossover
-from search_spaces.space import Configuration, Space
+from nas.rows import Rows, unique
 
-Score = Callable[[Sequence[Configuration]], np.ndarray]
+Score = Callable[[np.ndarray], np.ndarray]
 
-RANDOM: Final = 256  # candidates drawn; a space that holds no more is scored whole
-CHILDREN: Final = 32  # mutations of each elite; half as many again are crossed with another elite
-CLIMBERS, ROUNDS, NEIGHBOURS = 4, 6, 16  # local search: from the best candidates, rounds of mutations
+RANDOM, CHILDREN, MATED = 400, 40, 10  # candidates drawn; mutations and crossings of each elite
+CLIMBERS, NEIGHBOURS = 4, 24  # of local search: it goes on from the best few, by mutations of each
+STEPS = (0.15, 0.08, 0.04, 0.02, 0.01)  # deviations of the steps of numbers, round by round
 
 
-def maximise(
-    space: Space,
+def candidates(rows: Rows, elites: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return random rows, mutations of ``elites`` (k, S), and crossings of them; no row twice."""
+    pool = [rows.sample(RANDOM, rng)]
+    if len(elites):
+        parents = np.repeat(elites, CHILDREN, axis=0)
+        pool.append(rows.mutate(parents, 1 + rng.poisson(1.0, len(parents)), rng))
+        mothers = np.repeat(elites, MATED, axis=0)
+        pool.append(rows.crossed(mothers, elites[rng.integers(len(elites), size=len(mothers))], rng))
+    found = unique(np.vstack(pool))
+    return found[rows.hold(found)]
+
+
+def climbed(
+    rows: Rows,
+    pool: np.ndarray,
     score: Score,
-    elites: Sequence[Configuration],
-    accepts: Callable[[Configuration], bool],
     rng: np.random.Generator,
-) -> Configuration | None:
-    """Return the configuration with the highest ``score`` found among those that ``accepts`` takes; None if none is.
+    *,
+    known: frozenset[bytes] = frozenset(),
+) -> np.ndarray:
+    """Return all candidates met, best first: those of ``pool``, and what local search from its best ones finds.
 
-    ``score`` maps k configurations to (k,) values; ``elites`` are good ones known before.
+    ``known`` are rows, as bytes, that are no candidates.
     """
-    pool = list(space.grid() if space.size <= RANDOM else dict.fromkeys(_candidates(space, elites, rng)))
-    values = score(pool)
-    order = np.argsort(-values, kind="stable")
-    climbers = _first([(pool[place], float(values[place])) for place in order], CLIMBERS, accepts)
-    if not climbers:
-        return None
-    for _ in range(ROUNDS):
-        better = _step(space, score, climbers, accepts, rng)
-        if better == climbers:
+    pool = _without(pool, known)
+    values = score(pool) if len(pool) else np.empty(0)
+    for step in STEPS:
+        if not len(pool):
             break
-        climbers = better
-    return max(climbers, key=lambda pair: pair[1])[0]
+        tops = pool[np.argsort(-values, kind="stable")[:CLIMBERS]]
+        parents = np.repeat(tops, NEIGHBOURS, axis=0)
+        near = rows.mutate(parents, np.ones(len(parents), int), rng, near=step)
+        near = _without(near[rows.hold(near)], known)
+        if len(near):
+            pool, values = np.vstack([pool, near]), np.append(values, score(near))
+    return unique(pool[np.argsort(-values, kind="stable")])
 
 
-def _candidates(
-    space: Space, elites: Sequence[Configuration], rng: np.random.Generator
-) -> list[Configuration]:
-    pool = [space.sample(rng) for _ in range(RANDOM)]
-    for elite in elites:
-        pool += [mutate(space, elite, rng, count=1 + int(rng.poisson(1.0))) for _ in range(CHILDREN)]
-        mates = rng.integers(len(elites), size=CHILDREN // 2)
-        pool += [uniform_crossover(space, elite, elites[mate], rng) for mate in mates]
-    return pool
-
-
-def _step(
-    space: Space,
-    score: Score,
-    climbers: Sequence[tuple[Configuration, float]],
-    accepts: Callable[[Configuration], bool],
-    rng: np.random.Generator,
-) -> list[tuple[Configuration, float]]:
-    """Return each climber at its best acceptable neighbour, or where it was if none is better."""
-    near = [[mutate(space, config, rng) for _ in range(NEIGHBOURS)] for config, _ in climbers]
-    values = score([config for group in near for config in group]).reshape(len(climbers), NEIGHBOURS)
-    moved = []
-    for (config, value), group, scores in zip(climbers, near, values, strict=True):
-        order = [place for place in np.argsort(-scores, kind="stable") if scores[place] > value]
-        uphill = _first([(group[place], float(scores[place])) for place in order], 1, accepts)
-        moved.append(uphill[0] if uphill else (config, value))
-    return moved
-
-
-def _first(
-    ranked: Sequence[tuple[Configuration, float]], count: int, accepts: Callable[[Configuration], bool]
-) -> list[tuple[Configuration, float]]:
-    """Return the first ``count`` that ``accepts`` takes."""
-    found: list[tuple[Configuration, float]] = []
-    for pair in ranked:
-        if len(found) == count:
-            break
-        if accepts(pair[0]):
-            found.append(pair)
-    return found
+def _without(pool: np.ndarray, known: frozenset[bytes]) -> np.ndarray:
+    return pool[[row.tobytes() not in known for row in pool]] if known and len(pool) else pool

@@ -31,6 +31,7 @@ from nas.history import (
     start_row,
     step_row,
 )
+from nas.prior import Prior, checked
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
@@ -97,8 +98,9 @@ class Study:
 
     ``objectives`` are names or ``Objective``s, by default the loss, minimised. ``strategy`` and ``scheduler`` are
     registered names, or callables that build one as their classes do. ``ladder`` holds the fidelities of a
-    multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` are as in ``Problem``. A ``ValueError``
-    says what does not fit, also when the file holds another study.
+    multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` and ``features`` are as in ``Problem``.
+    ``priors`` are guesses by path: the first trial is their mode, and their say fades with the trials, the sooner the
+    worse they prove. A ``ValueError`` says what does not fit, also when the file holds another study.
     """
 
     def __init__(
@@ -116,6 +118,8 @@ class Study:
         key: Callable[[Configuration], str] | None = None,
         measure: Callable[[Configuration], Metrics] | None = None,
         timed: bool = False,
+        features: Callable[[Configuration], Mapping[str, float]] | None = None,
+        priors: Mapping[str, Prior] | None = None,
         trackers: Sequence[Tracker] = (),
     ) -> None:
         if isinstance(objectives, str) or not objectives:
@@ -123,7 +127,15 @@ class Study:
         parsed = tuple(Objective(one) if isinstance(one, str) else one for one in objectives)
         bounds = tuple(Constraint.parse(one) if isinstance(one, str) else one for one in constraints)
         functions = {name: f for name, f in (("key", key), ("measure", measure)) if f is not None}
-        self.problem = Problem(space, parsed, bounds, timed=timed, **functions)  # type: ignore[arg-type]
+        self.problem = Problem(
+            space,
+            parsed,
+            bounds,
+            timed=timed,
+            features=features,
+            priors=checked(space, priors or {}),
+            **functions,  # type: ignore[arg-type]
+        )
         self.seed = seed
         make_strategy = strategies.get(strategy) if isinstance(strategy, str) else strategy
         make_scheduler = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler
@@ -200,12 +212,12 @@ class Study:
     @property
     def trials(self) -> list[Trial]:
         """All trials in the order of their numbers."""
-        return [self.history.trials[number] for number in sorted(self.history.trials)]
+        return list(self.history.trials.values())
 
     @property
-    def searched(self) -> dict[int, Trial]:
+    def searched(self) -> Mapping[int, Trial]:
         """The trials that strategy and scheduler know of: repeats are not among them."""
-        return {number: trial for number, trial in self.history.trials.items() if trial.replicate == 0}
+        return self.history.searched
 
     @property
     def best_fidelity(self) -> Fidelity | None:
@@ -264,10 +276,11 @@ class Study:
         return trial
 
     def _next(self, may_start: bool) -> Trial | Wait | Done:
-        for trial in self.trials:
-            if trial.asked is not None and trial.number not in self._handed:
+        asked = sorted(self.history.asked.values(), key=lambda trial: trial.number)
+        for trial in asked:
+            if trial.number not in self._handed:
                 return self._hand(trial)
-        pending = [t.number for t in self.trials if t.asked is not None and t.replicate == 0]
+        pending = [trial.number for trial in asked if trial.replicate == 0]
         action = self.scheduler.ask(self.searched, pending, may_start)
         if isinstance(action, Wait | Done):
             return action
@@ -296,7 +309,7 @@ class Study:
         trial = replace(trial, asked=step)
         self._append(*rows, step_row(step))
         history.steps += 1
-        history.trials[trial.number] = trial
+        history.put(trial)
         if isinstance(action, Start):
             self.strategy.started(trial.key)
         return self._hand(trial)
@@ -355,7 +368,7 @@ class Study:
         step = finished(known.asked, self._checked(result, known.free))
         self._append(result_row(step))
         updated = replace(known, steps=(*known.steps, step), asked=None)
-        self.history.trials[number] = updated
+        self.history.put(updated)
         self.history.results += 1
         self._handed.discard(number)
         if updated.replicate == 0:
@@ -513,7 +526,7 @@ class Study:
         assert trial.asked is not None
         fidelity = replace(trial.asked.fidelity, epochs=epochs)
         trial = replace(trial, asked=replace(trial.asked, fidelity=fidelity))
-        self.history.trials[trial.number] = trial
+        self.history.put(trial)
         return trial
 
     def task(

@@ -5,12 +5,14 @@ Notation
     start     the act of beginning a new design; ``--trials N`` counts starts
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from estimators.estimator import Fidelity
 from estimators.metric import METRICS, Metric
+from nas.prior import Prior, log_density
 from search_spaces.registry import nearest
 from search_spaces.space import Configuration, Space
 
@@ -68,10 +70,15 @@ class Constraint:
 
     def violation(self, metrics: Metrics) -> float:
         """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""
+        margin = self.margin(metrics)
+        return margin if margin > 0 else 0.0
+
+    def margin(self, metrics: Metrics) -> float:
+        """Return how far ``metrics`` are beyond the bound, relative to it: negative inside, NaN when not yet known."""
         if self.name not in metrics:
-            return 0.0
+            return math.nan
         excess = metrics[self.name] - self.bound if self.upper else self.bound - metrics[self.name]
-        return max(excess, 0.0) / max(abs(self.bound), 1e-12)
+        return excess / max(abs(self.bound), 1e-12)
 
     def __str__(self) -> str:
         return f"{self.name}{'<=' if self.upper else '>='}{self.bound:g}"
@@ -183,6 +190,9 @@ class Problem:
     ``key(config)`` is equal for configurations that decode to equal designs. ``measure(config)`` returns the free
     metrics; a ``ValueError`` from either means that the configuration decodes to nothing and is not proposed.
     ``timed`` says that the budget is time: a strategy may then weigh what it proposes by stored seconds.
+    ``features(config)`` are further numbers that follow from the design, the same names for every configuration, such
+    as those of its graph: a surrogate may learn from them beside the configuration. ``priors`` are the user's guesses
+    by path.
     """
 
     space: Space
@@ -191,6 +201,12 @@ class Problem:
     key: Callable[[Configuration], str] = field(default=_identity)
     measure: Callable[[Configuration], Metrics] = field(default=_nothing)
     timed: bool = False
+    features: Callable[[Configuration], Mapping[str, float]] | None = None
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+
+    def log_prior(self, config: Configuration) -> float:
+        """Return the log density of ``config`` under the priors; 0 is as likely as in a uniform draw."""
+        return log_density(self.space, self.priors, config)
 
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """Return the objectives of ``metrics`` turned so that less is better."""

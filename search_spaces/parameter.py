@@ -24,6 +24,10 @@ class Parameter(ABC):
         """Return the place of ``value`` in [0, 1]."""
 
     @abstractmethod
+    def bin(self, value: Value) -> tuple[float, float]:
+        """Return the stretch of [0, 1] that ``value`` takes up; its two ends are equal in a continuous range."""
+
+    @abstractmethod
     def problem(self, value: Any) -> str | None:
         """Return why ``value`` is not in this range, or None when it is."""
 
@@ -80,6 +84,9 @@ class Float(Parameter):
             return 0.5
         return min(max(((math.log(value) if self.log else value) - low) / (high - low), 0.0), 1.0)
 
+    def bin(self, value: Value) -> tuple[float, float]:
+        return (self.unit(value), self.unit(value)) if self.high > self.low else (0.0, 1.0)
+
     def problem(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return f"{value!r} is not a finite number"
@@ -133,6 +140,11 @@ class Int(Parameter):
         assert isinstance(value, int | float)
         low, high = self._bounds
         return ((math.log(value) if self.log else value) - low) / (high - low)
+
+    def bin(self, value: Value) -> tuple[float, float]:
+        assert isinstance(value, int)
+        begin = self.unit(value - 0.5 * self.step) if value > self.low else 0.0
+        return begin, self.unit(value + 0.5 * self.step) if value < self.high else 1.0
 
     def problem(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int):

@@ -112,6 +112,12 @@ class Choice(Parameter):
             return (place + 0.5) / len(self.options)
         return self._ends[place] - 0.5 * self.weights[place] / sum(self.weights)
 
+    def bin(self, value: Value) -> tuple[float, float]:
+        place = self.index(value)
+        if not self.weights:
+            return place / len(self.options), (place + 1) / len(self.options)
+        return self._ends[place - 1] if place else 0.0, self._ends[place]
+
     @cached_property
     def _ends(self) -> list[float]:
         """Where the bin of each option ends in [0, 1]."""
@@ -259,12 +265,13 @@ class Space:
         """Draw a configuration uniformly in the unit cube of its active parameters."""
         return self.complete({}, rng)
 
-    def default(self) -> Configuration:
-        """Return the configuration of every active parameter's default; trial 0 of a search."""
+    def default(self, preferred: Mapping[str, Value] | None = None) -> Configuration:
+        """Return what of ``preferred`` is active, and every other active parameter's default; trial 0 of a search."""
         values: dict[str, Value] = {}
         for slot in self.slots:
             if slot.active(values):
-                values[slot.path] = slot.parameter.default
+                path = slot.path
+                values[path] = preferred[path] if preferred and path in preferred else slot.parameter.default
         return Configuration(values)
 
     def complete(self, partial: Mapping[str, Value], rng: np.random.Generator) -> Configuration:

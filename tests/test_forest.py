@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from nas.hpo.forest import FLOOR, fit
-from nas.maximise import maximise
-from nas.strategies.forest import grid_point
 from nas.study import Study
-from search_spaces.space import Choice, Float, Int, Space
+from search_spaces.space import Float, Space
 
 A = np.array(
     [
@@ -72,26 +70,6 @@ def test_proximity_is_one_at_the_point_itself():
     assert (np.diag(alike) == 1).all() and (alike <= 1).all() and alike.min() < 0.5
 
 
-def test_the_maximum_is_found_and_what_was_started_is_not():
-    space = Space(x=Float(0, 1), n=Int(1, 9), k=Choice("abcdef"))
-    rng = np.random.default_rng(0)
-
-    def score(configs):
-        return np.array([-((c["x"] - 0.3) ** 2) - abs(c["n"] - 4) - (c["k"] != "e") for c in configs])
-
-    found = maximise(space, score, [space.sample(rng)], lambda config: config["n"] != 4, rng)
-    assert found["k"] == "e" and found["n"] in (3, 5) and abs(found["x"] - 0.3) < 0.05
-    assert maximise(space, score, [space.sample(rng)], lambda config: False, rng) is None
-
-
-def test_a_small_space_is_scored_whole():
-    space, rng = Space(a=Int(1, 10), b=Int(1, 10)), np.random.default_rng(0)
-    best = maximise(
-        space, lambda configs: np.array([c["a"] * c["b"] for c in configs]), [], lambda c: True, rng
-    )
-    assert dict(best) == {"a": 10, "b": 10}
-
-
 def test_better_than_random_search():
     space = Space(**{f"x{i}": Float(0, 1) for i in range(6)})
 
@@ -101,7 +79,3 @@ def test_better_than_random_search():
         return study.best.metrics["loss"]
 
     assert np.mean([reached("forest", s) for s in (0, 1)]) < np.mean([reached("random", s) for s in (0, 1)])
-
-
-def test_trees_are_grown_on_a_grid_of_counts():
-    assert [grid_point(m) for m in (1, 40, 44, 45, 150, 151, 199, 200)] == [1, 40, 40, 45, 150, 140, 180, 200]

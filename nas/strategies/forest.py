@@ -1,35 +1,46 @@
-"""Bayesian optimisation with a random forest (SMAC; Hutter et al. 2011), for many choices and many conditions.
+"""Bayesian optimisation with random forests (SMAC; Hutter et al. 2011): for many choices and many conditions.
 
-Observations are all successful steps, the fidelity one more dimension. Failed and infeasible steps enter as the worst
-value seen and through a second forest on success, which multiplies the expected improvement; under a budget of time a
-third one predicts seconds, and the improvement is that of a second. The deviation beside a pending trial is lowered by
-the share of trees that have both in one leaf.
+Observations are all finished steps, the fidelity one more dimension (see ``nas.observations``). To the logarithm of the
+expected improvement are added those of the probability of success, of the probability that each constraint holds, and,
+under a budget of time, minus that of the seconds. The deviation beside a pending trial is lowered by the share of trees
+that have both in one leaf.
 
 Notation
-    m   steps told        x   (m, D + 1) encoded designs and log costs        y   (m,) squashed losses
+    m      steps told          rows   (n, S) designs, see ``nas.rows``        x   (n, D) designs at a fidelity
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property, partial
 
 import numpy as np
+from scipy.special import log_ndtr
 
+from nas.encoder import encoded
 from nas.hpo.acquisition import log_expected_improvement
 from nas.hpo.forest import Forest, fit
 from nas.hpo.gp import squash
-from nas.maximise import Score, maximise
-from nas.observation import Observation, levelled, observe, scalar
+from nas.maximise import Score, candidates, climbed
+from nas.models import grid_point
+from nas.observations import Observation, losses, observe
+from nas.rows import Rows
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.space import Configuration
 
-ELITES = 6  # of the best predictions, mutated for candidates
-KEPT = 8  # forests cached
-LEAST_SUCCESS = 0.01
+ELITES = 6  # designs with the best predictions, whose children are candidates
+ACCEPTED = 200  # candidates, the best ones, of which the first new and feasible one is taken
+LEAST_SUCCESS, LEAST_DEVIATION = 0.01, 1e-6  # below which nothing is told apart
+RHO = 0.05  # weight of the sum in ParEGO's augmented Tchebycheff norm (Knowles 2006, eq. 2)
+
+Target = Callable[[Sequence[Observation]], np.ndarray]
+Weight = Callable[
+    [np.ndarray], np.ndarray
+]  # x (n, D) to (n,), to be added to the logarithm of the improvement
 
 
 @strategies.register("forest")
 class RandomForest(Strategy):
-    """The first ``initial`` trials are random; several objectives are joined anew in each ask (ParEGO)."""
+    """The first ``initial`` designs are random; several objectives are joined anew in each ask (ParEGO)."""
 
     def __init__(self, problem: Problem, *, seed: int = 0, initial: int = 8) -> None:
         if initial < 1:
@@ -38,99 +49,131 @@ class RandomForest(Strategy):
         self.initial = initial
         self._seen: list[Observation] = []
         self._designs: dict[int, np.ndarray] = {}
-        self._grown: dict[tuple[int, str], Forest] = {}
+        self._grown: dict[str, tuple[int, Forest]] = {}
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The space as columns."""
+        return Rows(self.problem.space)
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
-        if trial.steps:
-            self._seen.append(observe(self.problem, trial))
-            self._designs[trial.number] = self._seen[-1].x
+        if (seen := observe(self.problem, trial)) is not None:
+            self._seen.append(seen)
+            self._designs[trial.number] = self.rows.row(trial.config)
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
-        space = self.problem.space
         if index < self.initial or len({one.trial for one in self._seen if one.feasible}) < 2:
-            return space.sample(rng)
-        weights = rng.dirichlet(np.ones(len(self.problem.objectives)))
-        model = self._forest(
-            np.array2string(weights, precision=6),
-            self._seen,
-            lambda some: squash(levelled(some, scalar(some, weights))),
+            return self.problem.space.sample(rng)
+        waiting = np.array([self.rows.row(trial.config) for trial in pending]).reshape(
+            -1, len(self.rows.columns)
         )
-        failed = {one.trial for one in self._seen if not one.feasible}
-        told = [number for number in self._designs if number not in failed]
-        mean, _ = model.predict(self._dearest([self._designs[number] for number in told]))
-        best = np.argsort(mean, kind="stable")[:ELITES]
-        elites = [self.trials[told[place]].config for place in best]
-        score = self._score(model, float(mean.min()), pending)
-        return maximise(space, score, elites, self.accepts, rng) or space.sample(rng)
+        weights = rng.dirichlet(np.ones(len(self.problem.objectives)))
+        score, elites = self._score(weights, waiting)
+        known = frozenset(row.tobytes() for row in (*self._designs.values(), *waiting))
+        pool = candidates(self.rows, elites, rng)
+        for row in climbed(self.rows, pool, score, rng, known=known)[:ACCEPTED]:
+            if self.accepts(config := self.rows.config(row)):
+                return config
+        return self.problem.space.sample(rng)
 
-    def _dearest(self, designs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return k encoded designs at the dearest fidelity told as rows (k, D + 1)."""
-        top = max(one.cost for one in self._seen)
-        return np.hstack([np.array(designs), np.full((len(designs), 1), top)])
+    def _score(self, weights: np.ndarray, waiting: np.ndarray) -> tuple[Score, np.ndarray]:
+        """Return the logarithm of the acquisition as a function of rows, and the elites (k, S)."""
+        name = f"loss {np.array2string(weights, precision=6)}" if len(weights) > 1 else "loss"
+        model = self._forest(name, self._seen, partial(_joined, weights=weights))
+        told = np.array(
+            [self._designs[number] for number in {one.trial: 0 for one in self._seen if one.feasible}]
+        )
+        mean, _ = model.predict(self._at_top(told))
+        best, beside = float(mean.min()), self._at_top(waiting)
+        extra = [*self._success(), *self._margins(), *self._seconds()]
 
-    def _score(self, model: Forest, incumbent: float, pending: Sequence[Trial]) -> Score:
-        """Return the logarithm of the acquisition as a function of configurations."""
-        space = self.problem.space
-        waiting = self._dearest([space.encode(trial.config) for trial in pending]) if pending else None
-        success, seconds = self._success(), self._seconds()
+        def score(rows: np.ndarray) -> np.ndarray:
+            x = self._at_top(rows)
+            mean, deviation = model.predict(x)
+            if len(beside):
+                deviation = deviation * np.sqrt(1 - model.proximity(x, beside).max(axis=1))
+            value = log_expected_improvement(mean, np.maximum(deviation, LEAST_DEVIATION), best)
+            return value + sum(weight(x) for weight in extra)
 
-        def score(configs: Sequence[Configuration]) -> np.ndarray:
-            points = self._dearest([space.encode(config) for config in configs])
-            mean, deviation = model.predict(points)
-            if waiting is not None:
-                alike = model.proximity(points, waiting).max(axis=1)
-                deviation = np.maximum(deviation * np.sqrt(1 - alike), 1e-6)
-            value = log_expected_improvement(mean, deviation, incumbent)
-            if success is not None:
-                value = value + np.log(np.clip(success(points), LEAST_SUCCESS, 1.0))
-            return value if seconds is None else value - seconds(points)
+        return score, told[np.argsort(mean, kind="stable")[:ELITES]]
 
-        return score
+    def _success(self) -> list[Weight]:
+        """Return the log probability that a step succeeds; nothing when none has failed."""
+        if all(one.losses is not None for one in self._seen):
+            return []
+        model = self._forest("success", self._seen, _succeeded)
+        return [lambda x: np.log(np.clip(model.predict(x)[0], LEAST_SUCCESS, 1.0))]
 
-    def _forest(
-        self, name: str, seen: Sequence[Observation], target: Callable[[Sequence[Observation]], np.ndarray]
-    ) -> Forest:
+    def _margins(self) -> list[Weight]:
+        """Return the log probability that each constraint holds (Gardner et al. 2014, eq. 4)."""
+        weights: list[Weight] = []
+        for at, constraint in enumerate(self.problem.constraints):
+            some = [
+                one for one in self._seen if one.losses is not None and one.margins[at] == one.margins[at]
+            ]
+            if len(some) > 1:
+                model = self._forest(f"margin {constraint}", some, partial(_margin, at=at))
+                weights.append(partial(_log_inside, model))
+        return weights
+
+    def _seconds(self) -> list[Weight]:
+        """Return minus the log of the seconds per unit of cost; nothing unless the budget is time."""
+        if not self.problem.timed:
+            return []
+        firsts = list({one.trial: one for one in reversed(self._seen)}.values())[::-1]
+        model = self._forest("seconds", firsts, _rates)
+        return [lambda x: -model.predict(x)[0]]
+
+    def _forest(self, name: str, seen: Sequence[Observation], target: Target) -> Forest:
         """Return the forest on ``target`` of all of ``seen``.
 
         Its trees are grown on the last count of observations on the grid, and on those alone: whenever that is done,
         after a resume too, it has the same outcome.
         """
         count = grid_point(len(seen))
-        if (count, name) not in self._grown:
-            for old in list(self._grown)[: -KEPT + 1]:
-                del self._grown[old]
-            self._grown[count, name] = fit(_rows(seen[:count]), target(seen[:count]), seed=self.seed)
-        return self._grown[count, name].given(_rows(seen), target(seen))
+        if self._grown.get(name, (0, None))[0] != count:
+            grown = count, fit(self._inputs(seen[:count]), target(seen[:count]), seed=self.seed)
+            if not name.startswith("loss "):
+                self._grown[name] = grown
+        else:
+            grown = self._grown[name]
+        return grown[1].given(self._inputs(seen), target(seen))
 
-    def _success(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return the probability of success at points; None when nothing has failed."""
-        if all(one.feasible for one in self._seen):
-            return None
-        model = self._forest(
-            "success", self._seen, lambda some: np.array([float(one.feasible) for one in some])
-        )
-        return lambda points: model.predict(points)[0]
+    def _inputs(self, seen: Sequence[Observation]) -> np.ndarray:
+        designs = np.array([self._designs[one.trial] for one in seen])
+        return encoded(self.rows, designs, np.array([one.cost for one in seen])).x
 
-    def _seconds(self) -> Callable[[np.ndarray], np.ndarray] | None:
-        """Return the log of the seconds per unit of cost at points; None unless the budget is time."""
-        if not self.problem.timed:
-            return None
-        firsts = list({one.trial: one for one in reversed(self._seen)}.values())[::-1]
-        model = self._forest("seconds", firsts, lambda some: np.array([one.rate for one in some]))
-        return lambda points: model.predict(points)[0]
+    def _at_top(self, rows: np.ndarray) -> np.ndarray:
+        """Return x of ``rows`` at the dearest fidelity told."""
+        return encoded(self.rows, rows, np.full(len(rows), max(one.cost for one in self._seen))).x
 
 
-def _rows(seen: Sequence[Observation]) -> np.ndarray:
-    """Return x (m, D + 1)."""
-    return np.hstack([np.array([one.x for one in seen]), np.array([[one.cost] for one in seen])])
+def _joined(seen: Sequence[Observation], *, weights: np.ndarray) -> np.ndarray:
+    """Return (m,) squashed losses, or augmented Tchebycheff norms of several; what is not feasible has the worst."""
+    table = losses(seen)
+    if table.shape[1] > 1:
+        low, extent = table.min(axis=0), np.maximum(np.ptp(table, axis=0), 1e-300)
+        scaled = weights * (table - low) / extent
+        table = (scaled.max(axis=1) + RHO * scaled.sum(axis=1))[:, None]
+    return squash(table[:, 0])
 
 
-def grid_point(m: int) -> int:
-    """Return the count of told steps, at most ``m``, that trees are grown on: all, then every tenth part."""
-    if m <= 40:
-        return m
-    step = 5 if m <= 150 else 20
-    return m // step * step
+def _succeeded(seen: Sequence[Observation]) -> np.ndarray:
+    return np.array([float(one.losses is not None) for one in seen])
+
+
+def _rates(seen: Sequence[Observation]) -> np.ndarray:
+    return np.array([one.rate for one in seen])
+
+
+def _margin(seen: Sequence[Observation], *, at: int) -> np.ndarray:
+    return np.array([one.margins[at] for one in seen])
+
+
+def _log_inside(model: Forest, x: np.ndarray) -> np.ndarray:
+    mean, deviation = model.predict(x)
+    value: np.ndarray = log_ndtr(-mean / deviation)
+    return value

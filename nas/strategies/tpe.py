@@ -10,13 +10,15 @@ Notation
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
 from nas.hpo.tpe import Axes, Parzen
+from nas.rows import Rows
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
-from search_spaces.space import Choice, Configuration, Int, Parameter, Space
+from search_spaces.space import Choice, Configuration, Int, Parameter
 
 GOOD, BAD = 40, 1_000  # most components of the mixtures
 BINS = 64  # an Int of more values is continuous: a kernel is wider than its bins
@@ -47,9 +49,11 @@ class TPE(Strategy):
             )
         super().__init__(problem, seed=seed)
         self.initial, self.gamma, self.candidates = initial, gamma, candidates
-        self._layout = Layout(problem.space)
+        slots = problem.space.slots
+        ordered = [not isinstance(s.parameter, Choice) or s.parameter.ordered for s in slots]
+        self.axes = Axes([_edges(slot.parameter) for slot in slots], ordered)
         self._told: dict[int, int] = {}  # place in the table by number of the trial
-        self._table = np.empty((16, 2 * len(problem.space.slots) + len(problem.objectives) + 2))
+        self._table = np.empty((16, 2 * len(slots) + len(problem.objectives) + 2))
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
@@ -63,8 +67,12 @@ class TPE(Strategy):
         metrics = {**trial.free, **step.metrics}
         losses = [math.inf] * len(self.problem.objectives) if failed else self.problem.losses(metrics)
         violation = math.inf if failed else self.problem.violation(metrics)
-        u, a = self._layout.encode(trial.config)
-        self._table[place] = np.concatenate([u, a, losses, [-step.fidelity.cost, violation]])
+        self._table[place] = [*self._encode(trial.config), *losses, -step.fidelity.cost, violation]
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The space as columns."""
+        return Rows(self.problem.space)
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
@@ -74,13 +82,27 @@ class TPE(Strategy):
             return space.sample(rng)
         good, bad = self._mixtures(rng, pending)
         u = good.sample(rng, self.candidates)
-        a = self._layout.activity(u)
-        ratio = good.log_ratio(u, a) - bad.log_ratio(u, a)
+        rows = self._rows(u)
+        a = ~np.isnan(rows)
+        ratio = np.where(self.rows.hold(rows), good.log_ratio(u, a) - bad.log_ratio(u, a), -np.inf)
         for place in np.argsort(-ratio, kind="stable"):
-            config = self._layout.decode(u[place], a[place])
-            if all(constraint.holds(config) for constraint in space.constraints) and self.accepts(config):
+            if ratio[place] > -np.inf and self.accepts(config := self.rows.config(rows[place])):
                 return config
         return space.sample(rng)
+
+    def _encode(self, config: Configuration) -> list[float]:
+        """Return units, then activity."""
+        slots = self.problem.space.slots
+        active = [slot.path in config for slot in slots]
+        units = (s.parameter.unit(config[s.path]) if on else 0.5 for s, on in zip(slots, active, strict=True))
+        return [*units, *active]
+
+    def _rows(self, u: np.ndarray) -> np.ndarray:
+        """Return points ``u`` (k, s) as rows, see ``nas.rows``: NaN where an axis is inactive."""
+        rows = np.empty_like(u)
+        for s, column in enumerate(self.rows.columns):
+            rows[:, s] = np.where(column.active(rows), column.draw(u[:, s]), np.nan)
+        return rows
 
     def _mixtures(self, rng: np.random.Generator, pending: Sequence[Trial]) -> tuple[Parzen, Parzen]:
         s = len(self.problem.space.slots)
@@ -90,7 +112,7 @@ class TPE(Strategy):
         count = min(math.ceil(self.gamma * len(table)), GOOD, succeeded)
         good, rest = order[:count], order[count:]
         rest = rest[:: math.ceil(len(rest) / BAD) or 1]
-        waiting = [np.concatenate(self._layout.encode(trial.config)) for trial in pending]
+        waiting = [np.array(self._encode(trial.config)) for trial in pending]
         bad = np.vstack([table[rest, : 2 * s], *waiting])
         weights = math.log(count + 1) - np.log(np.arange(1, count + 1))
         return self._mixture(table[good, : 2 * s], weights / weights.mean()), self._mixture(
@@ -111,56 +133,7 @@ class TPE(Strategy):
         u, a = np.hsplit(rows, 2)
         a = a.astype(bool)
         w = np.append(weights, 1.0)
-        axes = self._layout.axes
-        return Parzen(axes, u, a, w / w.sum(), axes.bandwidths(u, a))
-
-
-class Layout:
-    """The way from configurations of ``space`` to units and activities (s,), and back."""
-
-    def __init__(self, space: Space) -> None:
-        self.slots = space.slots
-        edges = [_edges(slot.parameter) for slot in self.slots]
-        unordered = [isinstance(slot.parameter, Choice) and not slot.parameter.ordered for slot in self.slots]
-        self.axes = Axes(edges, [not one for one in unordered])
-        place = {slot.path: s for s, slot in enumerate(self.slots)}
-        self._opened: list[
-            tuple[int, int, np.ndarray]
-        ] = []  # axis, its parent, which options of it open the axis
-        for s, slot in enumerate(self.slots):
-            if slot.conditions:
-                path, options = slot.conditions[-1]
-                parent = self.slots[place[path]].parameter
-                assert isinstance(parent, Choice)
-                opens = np.zeros(len(parent.options), bool)
-                opens[[parent.index(option) for option in options]] = True
-                self._opened.append((s, place[path], opens))
-
-    def encode(self, config: Configuration) -> tuple[np.ndarray, np.ndarray]:
-        """Return units and activity."""
-        a = np.array([slot.path in config for slot in self.slots])
-        u = [
-            slot.parameter.unit(config[slot.path]) if on else 0.5
-            for slot, on in zip(self.slots, a, strict=True)
-        ]
-        return np.array(u), a
-
-    def activity(self, u: np.ndarray) -> np.ndarray:
-        """Return (k, s) bool: which axes are active at points ``u`` (k, s)."""
-        a = np.ones(u.shape, bool)
-        for s, parent, opens in self._opened:
-            a[:, s] = a[:, parent] & opens[self.axes.places(parent, u[:, parent])]
-        return a
-
-    def decode(self, u: np.ndarray, a: np.ndarray) -> Configuration:
-        """Return the configuration of one point."""
-        return Configuration(
-            {
-                slot.path: slot.parameter.value(unit)
-                for slot, unit, on in zip(self.slots, u.tolist(), a, strict=True)
-                if on
-            }
-        )
+        return Parzen(self.axes, u, a, w / w.sum(), self.axes.bandwidths(u, a))
 
 
 def _edges(parameter: Parameter) -> np.ndarray | None:

@@ -1,0 +1,89 @@
+"""Our strategies on a table, through ``nas.Study`` in memory; what was run on the same code is kept and read again."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from experiments.record import code_hash
+from experiments.tables.rivals import kept
+from experiments.tables.suite import length, table
+from experiments.tables.table import Table
+from nas.strategy import strategies
+from nas.study import Study
+from search_spaces.describe import describe
+
+RUNS = Path(__file__).parent / "runs"
+MEASURED = (
+    "search_spaces",
+    "nas/hpo",
+    "nas/strategies",
+    "nas/operators.py",
+    "nas/strategy.py",
+    "nas/study.py",
+    "nas/trial.py",
+)
+CODE = code_hash(*MEASURED)
+
+
+@dataclass(frozen=True)
+class Ours:
+    """A registered strategy and its settings, as (name, value)."""
+
+    strategy: str
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return "-".join([self.strategy, *(f"{name}={value}" for name, value in self.settings)])
+
+    def path(self, name: str) -> Path:
+        """Return where the searches of the table ``name`` with today's code are kept."""
+        return RUNS / CODE / f"{self}-{name}.jsonl"
+
+
+def study_of(ours: Ours, table: Table, seed: int) -> Study:
+    """Return a study of ``table`` in memory, with keys and features of cells where there are graphs."""
+    known: dict[str, Any] = {}
+    if table.graph is not None:
+        known["key"] = keys(table.graph)
+        if "features" in inspect.signature(Study.__init__).parameters:
+            known["features"] = features(table.graph)
+    make = strategies.get(ours.strategy)
+    strategy = partial(make, **dict(ours.settings)) if ours.settings else make
+    study = Study(table.space, strategy=strategy, seed=seed, **known)
+    if not table.baseline:
+        study.strategy.baseline = False  # type: ignore[misc]
+    return study
+
+
+def keys(graph: Callable[[Any], Any]) -> Callable[[Any], str]:
+    """Return the key of the decoded graph as a function of the configuration."""
+    return lambda config: graph(config).key()
+
+
+def features(graph: Callable[[Any], Any]) -> Callable[[Any], Mapping[str, float]]:
+    """Return the features of the decoded graph as a function of the configuration."""
+    return lambda config: describe(graph(config), 0, 0).features
+
+
+def search(ours: Ours, name: str, replicate: int) -> kept.Search:
+    """Return one search, from the kept ones if it is there."""
+    path = ours.path(name)
+    if (found := kept.read(path).get(replicate)) is not None:
+        return found
+
+    def whole(watch: kept.Watch) -> None:
+        with study_of(ours, table(name), replicate) as study:
+            for _ in range(length(name)):
+                trial = study.ask()
+                study.tell(trial, watch(trial.config))
+
+    with threadpool_limits(1):
+        new = kept.run(whole, table(name), replicate)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept.keep(path, new)
+    return new
