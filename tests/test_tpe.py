@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import norm, truncnorm
 
 from estimators.estimator import Result
+from nas.hpo.standing import Standing
 from nas.hpo.tpe import Axes, Parzen
 from nas.strategies.tpe import TPE
 from nas.strategy import strategies
@@ -91,6 +92,33 @@ def test_draws_are_valid_configurations():
     np.testing.assert_array_equal(a, ~np.isnan(rows))
 
 
+def test_dominance_kept_up_equals_counting():
+    """Scores are told, and told anew at dearer fidelities; the counts are those of a double loop at the end."""
+    rng, standing = np.random.default_rng(0), Standing(2)
+    for place in [*range(40), *rng.integers(40, size=30)]:
+        cost, violation = -float(rng.integers(1, 3)), float(rng.choice([0.0, 0.0, 0.5, math.inf]))
+        standing.put(place, np.array([*rng.integers(0, 6, 2), cost, violation], float))
+
+    def dominates(a, b):
+        if tuple(a[:1:-1]) != tuple(b[:1:-1]):
+            return tuple(a[:1:-1]) < tuple(b[:1:-1])
+        return (a[:2] <= b[:2]).all() and (a[:2] < b[:2]).any()
+
+    expected = [sum(dominates(a, b) for a in standing.scores) for b in standing.scores]
+    np.testing.assert_array_equal(standing.above, expected)
+    order = standing.order(10)
+    assert (np.diff(standing.above[order]) >= 0).all() and sorted(order) == list(range(40))
+
+
+def test_one_objective_is_ordered_by_violation_then_fidelity_then_loss():
+    standing = Standing(1)
+    for place, score in enumerate(
+        [(1, -1, 0), (2, -3, 0), (0, -3, 0.2), (math.inf, -3, math.inf), (0, -1, 0)]
+    ):
+        standing.put(place, np.array(score, float))
+    assert list(standing.order(2)) == [1, 4, 0, 2, 3] and standing.succeeded == 4
+
+
 @pytest.mark.parametrize("strategy", ["tpe", pytest.param("forest", marks=pytest.mark.slow)])
 def test_a_region_of_nan_beside_the_optimum_is_left(strategy):
     def function(config):
@@ -111,11 +139,11 @@ def test_when_all_trials_fail_the_search_goes_on(strategy):
 
 @pytest.mark.parametrize("strategy", ["tpe", "forest"])
 def test_linear_constraints_hold(strategy):
-    space = Space(x=Float(0, 1), y=Float(0, 1), constraints=[Linear({"x": 1, "y": 1}, 0.6)])
+    space = Space(x=Float(0, 1), y=Float(0, 1), constraints=[Linear({"x": 1, "y": 1}, 1.1)])
     study = Study(space, strategy=strategy, seed=0)
     study.optimize(lambda config: -config["x"] - 2 * config["y"], trials=25)
-    assert all(trial.config["x"] + trial.config["y"] <= 0.6 for trial in study.trials)
-    assert study.best.metrics["loss"] < -0.9
+    assert all(trial.config["x"] + trial.config["y"] <= 1.1 for trial in study.trials)
+    assert study.best.metrics["loss"] < -1.8
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "forest"])
@@ -128,7 +156,7 @@ def test_a_measured_constraint_is_learned(strategy):
         study.tell(trial, Result({"loss": (y - 0.5) ** 2 - x, "memory": x}))
     assert study.best.config["x"] > 0.3
     late = [trial.config["x"] for trial in study.trials[20:]]
-    assert np.mean([x <= 0.4 for x in late]) > 0.4
+    assert np.median(late) < 0.5  # the objective alone would have it at 1
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "forest"])
@@ -151,9 +179,9 @@ def test_a_thousand_trials_and_their_bad_mixture_is_capped():
     for _ in range(12):
         trial = study.ask()
         study.tell(trial, (trial.config["x"] - 0.7) ** 2 + rng.random())
-    good, bad = strategy._mixtures(rng, [])
+    good, bad = strategy._mixtures([])
     assert (len(good.u), len(bad.u)) == (2, 10) and good.w[0] > good.w[1]
-    good, bad = strategy._mixtures(rng, study.trials[:3])
+    good, bad = strategy._mixtures(study.trials[:3])
     assert len(bad.u) == 13
 
 

@@ -4,8 +4,7 @@ The best trials told make the good mixture, all others, with failed and pending 
 the good mixture; the new one with the highest ratio of the two is proposed.
 
 Notation
-    n, m    trials told, objectives        s    axes, one per parameter
-    u, a    (n, s) units and activity      y    (n, m) losses, less is better
+    s       axes, one per parameter        u, a    (k, s) units and activity of k points
 """
 
 import math
@@ -14,6 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
+from nas.hpo.standing import Standing
 from nas.hpo.tpe import Axes, Parzen
 from nas.rows import Rows
 from nas.strategy import Exhausted, Strategy, strategies
@@ -22,15 +22,15 @@ from search_spaces.space import Choice, Configuration, Int, Parameter
 
 GOOD, BAD = 40, 1_000  # most components of the mixtures
 BINS = 64  # an Int of more values is continuous: a kernel is wider than its bins
-RHO = 0.05  # weight of the sum in the augmented Tchebycheff norm (Knowles 2006, eq. 2)
 
 
 @strategies.register("tpe")
 class TPE(Strategy):
     """The first ``initial`` trials are random; the best ``gamma`` of what was told is good; ``candidates`` are drawn.
 
-    Trials compare by violation of the constraints, then by the dearest fidelity they reached, then by loss. Several
-    objectives are joined anew in each ask by random weights.
+    Trials compare by violation of the constraints, then by the dearest fidelity they reached, then by loss. With
+    several objectives they compare by how many trials dominate them (Fonseca and Fleming 1993), of equals the loneliest
+    first; the extremes of the front lead, and get the largest weights (as in MOTPE; Ozaki et al. 2022, section 4).
     """
 
     def __init__(
@@ -53,7 +53,8 @@ class TPE(Strategy):
         ordered = [not isinstance(s.parameter, Choice) or s.parameter.ordered for s in slots]
         self.axes = Axes([_edges(slot.parameter) for slot in slots], ordered)
         self._told: dict[int, int] = {}  # place in the table by number of the trial
-        self._table = np.empty((16, 2 * len(slots) + len(problem.objectives) + 2))
+        self._points = np.empty((16, 2 * len(slots)))  # units and activity of what was told
+        self._standing = Standing(len(problem.objectives))
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
@@ -61,13 +62,14 @@ class TPE(Strategy):
         if step is None:
             return
         place = self._told.setdefault(trial.number, len(self._told))
-        if place == len(self._table):
-            self._table = np.concatenate([self._table, np.empty_like(self._table)])
+        if place == len(self._points):
+            self._points = np.concatenate([self._points, np.empty_like(self._points)])
+        self._points[place] = self._encode(trial.config)
         failed = step.error is not None
         metrics = {**trial.free, **step.metrics}
         losses = [math.inf] * len(self.problem.objectives) if failed else self.problem.losses(metrics)
         violation = math.inf if failed else self.problem.violation(metrics)
-        self._table[place] = [*self._encode(trial.config), *losses, -step.fidelity.cost, violation]
+        self._standing.put(place, np.array([*losses, -step.fidelity.cost, violation]))
 
     @cached_property
     def rows(self) -> Rows:
@@ -78,9 +80,9 @@ class TPE(Strategy):
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
         space = self.problem.space
-        if index < self.initial or not np.isfinite(self._table[: len(self._told), -1]).any():
+        if index < self.initial or not self._standing.succeeded:
             return space.sample(rng)
-        good, bad = self._mixtures(rng, pending)
+        good, bad = self._mixtures(pending)
         u = good.sample(rng, self.candidates)
         rows = self._rows(u)
         a = ~np.isnan(rows)
@@ -104,30 +106,18 @@ class TPE(Strategy):
             rows[:, s] = np.where(column.active(rows), column.draw(u[:, s]), np.nan)
         return rows
 
-    def _mixtures(self, rng: np.random.Generator, pending: Sequence[Trial]) -> tuple[Parzen, Parzen]:
-        s = len(self.problem.space.slots)
-        table = self._table[: len(self._told)]
-        order = self._order(table[:, 2 * s :], rng)
-        succeeded = int(np.isfinite(table[:, -1]).sum())
-        count = min(math.ceil(self.gamma * len(table)), GOOD, succeeded)
-        good, rest = order[:count], order[count:]
-        rest = rest[:: math.ceil(len(rest) / BAD) or 1]
+    def _mixtures(self, pending: Sequence[Trial]) -> tuple[Parzen, Parzen]:
+        """Return the good mixture and the bad one."""
+        told = len(self._told)
+        count = min(math.ceil(self.gamma * told), GOOD, self._standing.succeeded)
+        order = self._standing.order(count)
+        rest = order[count :: math.ceil((told - count) / BAD) or 1]
         waiting = [np.array(self._encode(trial.config)) for trial in pending]
-        bad = np.vstack([table[rest, : 2 * s], *waiting])
         weights = math.log(count + 1) - np.log(np.arange(1, count + 1))
-        return self._mixture(table[good, : 2 * s], weights / weights.mean()), self._mixture(
-            bad, np.ones(len(bad))
+        good = self._mixture(self._points[order[:count]], weights / weights.mean())
+        return good, self._mixture(
+            np.vstack([self._points[rest], *waiting]), np.ones(len(rest) + len(waiting))
         )
-
-    def _order(self, scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return the places of trials, best first; ``scores`` (n, m + 2) are losses, negated cost, violation."""
-        y = scores[:, :-2]
-        if y.shape[1] > 1:
-            finite = np.isfinite(y).all(axis=1)
-            low, high = y[finite].min(axis=0), y[finite].max(axis=0)
-            scaled = rng.dirichlet(np.ones(y.shape[1])) * (y - low) / np.where(high > low, high - low, 1.0)
-            y = (scaled.max(axis=1) + RHO * scaled.sum(axis=1))[:, None]
-        return np.lexsort((y[:, 0], scores[:, -2], scores[:, -1]))
 
     def _mixture(self, rows: np.ndarray, weights: np.ndarray) -> Parzen:
         u, a = np.hsplit(rows, 2)
