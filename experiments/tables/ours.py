@@ -23,7 +23,7 @@ MEASURED = (
     "search_spaces",
     "nas/hpo",
     "nas/strategies",
-    "nas/operators.py",
+    "nas/operators",
     "nas/strategy.py",
     "nas/study.py",
     "nas/trial.py",
