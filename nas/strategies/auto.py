@@ -1,4 +1,4 @@
-"""The default: Gaussian processes while trials are few and dear; cheaper models once they are many, or faster than a fit.
+"""The default: Gaussian processes while trials are few and dear; cheaper models once they are many, or outrun a fit.
 
 What it stands on is measured in ``experiments/tables``: up to some hundred trials nothing else came near the processes.
 """
