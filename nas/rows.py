@@ -14,9 +14,7 @@ import numpy as np
 from nas.operators.mutation import FAR, NEAR
 from search_spaces.space import Choice, Configuration, Float, Int, Slot, Space, Value
 
-FINITE = (
-    1024  # values up to which an Int is finite; beyond, its unit is continuous and rounded on the way back
-)
+FINITE = 65_536  # values up to which an Int is finite; of more, the unit is kept, and rounded on the way back
 DRAWS = (
     8  # rounds of rejection; of what is missing then, the space draws one by one what it takes to have LEAST
 )
