@@ -15,6 +15,7 @@ from nas.rows import Rows
 
 Labels = Mapping[str, float]
 
+APART = 1.0  # distance between two options of an unordered choice; a number's whole range is 1
 MOST = 64  # values up to which a parameter's kernel is a table
 
 
@@ -26,7 +27,7 @@ def encoded(rows: Rows, designs: np.ndarray, costs: np.ndarray | None = None) ->
     for group, at in enumerate(movable):
         column, count = units[:, at : at + 1], int(rows.counts[at])
         if rows.categorical[at]:
-            column = (column == np.arange(count)) / np.sqrt(2)
+            column = APART * (column == np.arange(count)) / np.sqrt(2)
         parts.append(column)
         groups += [group] * column.shape[1]
         places = np.nan_to_num(designs[:, at], nan=count).astype(int)  # inactive is a value of its own
