@@ -89,8 +89,8 @@ def regrets(strategy, priors, seeds=range(14)):
 @pytest.mark.parametrize("strategy", ["random", "evolution"])
 def test_good_priors_help_and_wrong_ones_do_not_ruin(strategy):
     plain, good, wrong = (regrets(strategy, priors) for priors in ({}, GOOD, WRONG))
-    assert good[0] < 0.5 * plain[0]
-    assert max(good[1], wrong[1]) < 1.4 * plain[1]  # 14 seeds; over 60 a wrong one costs a tenth to a fifth
+    assert good[0] < 0.5 * plain[0] and wrong[0] < 1.5 * plain[0]
+    assert max(good[1], wrong[1]) < 2 * plain[1]  # so few seeds; over 100 a wrong one costs a sixth
 
 
 def test_priors_that_are_wrong_lose_their_say():
