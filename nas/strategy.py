@@ -1,8 +1,9 @@
 """What a strategy is: it proposes configurations and is told what became of them.
 
 A strategy is a function of (problem, seed, what was told): ``ask`` draws from a generator counted by ``index``, so
-that a resumed search asks what the uninterrupted one would have asked. ``tell`` only appends; models are fitted in
-``ask``, cached, and never depend on a previous fit.
+that a resumed search asks what the uninterrupted one would have asked. ``tell`` appends, and may keep up a population
+or a distribution that the order of the results alone determines; models are fitted in ``ask``, cached, and never depend
+on a previous fit.
 """
 
 from abc import ABC, abstractmethod
@@ -13,6 +14,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from nas import prior
+from nas.hpo.generations import Generation
 from nas.trial import Problem, Trial
 from search_spaces.registry import Registry
 from search_spaces.space import Configuration, Value
@@ -67,6 +69,10 @@ class Strategy(ABC):
     def tell(self, trial: Trial) -> None:
         """Take note of a trial after one of its steps; the newest version of a trial replaces the older."""
         self.trials[trial.number] = trial
+
+    def generations(self) -> Sequence[Generation]:
+        """Return the log of whole generations, for a tracker to show; empty where there is no such thing."""
+        return ()
 
     def started(self, key: str) -> None:
         """Take note that the design of ``key`` was started, here or before a resume."""
@@ -159,10 +165,10 @@ class Strategy(ABC):
             if trial.number not in self._believed:
                 self._believed[trial.number] = self.problem.log_prior(trial.config)
         believed = np.array([self._believed[trial.number] for trial in told])
-        agreed = prior.agreement(believed, self._ranked(told))
+        agreed = prior.agreement(believed, self._first_ranks(told))
         return fading * min(max(4 * agreed - 1, 0.0), 1.0)
 
-    def _ranked(self, told: Sequence[Trial]) -> np.ndarray:
+    def _first_ranks(self, told: Sequence[Trial]) -> np.ndarray:
         """Return ``(n,)`` ranks by the first step of each trial; all that failed share the last one."""
         ranks = np.full(len(told), float(len(told)))
         done = [place for place, trial in enumerate(told) if trial.steps[0].error is None]

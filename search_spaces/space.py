@@ -406,14 +406,20 @@ class Space:
             at += width
         return row
 
-    def grid(self) -> Iterator[Configuration]:
-        """Yield every configuration of an all-discrete space, in order; a continuous range is a ``ValueError``."""
+    def grid(self, levels: int | None = None) -> Iterator[Configuration]:
+        """Yield every configuration of an all-discrete space that holds the constraints, in order.
+
+        A continuous range takes ``levels`` evenly spaced values, both bounds among them; without it, or with fewer
+        than two, it is a ``ValueError``.
+        """
+        if levels is not None and levels < 2:
+            raise ValueError(f"levels={levels!r}; a grid needs 2 or more on a continuous parameter")
         for slot in self.slots:
-            if slot.parameter.size == math.inf:
+            if slot.parameter.size == math.inf and levels is None:
                 raise ValueError(
-                    f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float"
+                    f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float, or levels="
                 )
-        yield from grid(self.slots, self.limits)
+        return grid(self.slots, self.limits, levels or 0)
 
 
 def _given(parameter: Parameter) -> bool:

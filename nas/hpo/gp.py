@@ -242,7 +242,7 @@ def fit(inputs: Inputs, y: np.ndarray, *, seed: int = 0, restarts: int = 1) -> G
     best, best_value = centre, math.inf
     for restart in range(restarts):
         start = centre if restart == 0 else centre + 0.7 * rng.standard_normal(len(centre))
-        found = minimize(
+        found = minimize(  # type: ignore[call-overload]
             posterior.negative_log,
             np.clip(start, *np.transpose(bounds)),
             jac=True,

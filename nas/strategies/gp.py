@@ -85,7 +85,9 @@ class GP(Strategy):
     ) -> Configuration | Exhausted:
         if index < self.initial or len({one.trial for one in self.models.seen if one.feasible}) < 2:
             return self.problem.space.sample(rng)
-        waiting = np.array([self.models.design(trial) for trial in pending]).reshape(-1, len(self.rows.columns))
+        waiting = np.array([self.models.design(trial) for trial in pending]).reshape(
+            -1, len(self.rows.columns)
+        )
         with threadpool_limits(
             1
         ):  # small matrices: more threads only wait for each other, and round otherwise
