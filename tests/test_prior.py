@@ -79,6 +79,7 @@ def searched(priors, strategy="random", seed=0, trials=60):
 
 
 def regrets(strategy, priors, seeds=range(14)):
+    """Return the median regret after 20 and after 60 trials."""
     best = []
     for seed in seeds:
         losses = [trial.metrics["loss"] for trial in searched(priors, strategy, seed).trials]
@@ -87,10 +88,14 @@ def regrets(strategy, priors, seeds=range(14)):
 
 
 @pytest.mark.parametrize("strategy", ["random", "evolution"])
-def test_good_priors_help_and_wrong_ones_do_not_ruin(strategy):
-    plain, good, wrong = (regrets(strategy, priors) for priors in ({}, GOOD, WRONG))
-    assert good[0] < 0.5 * plain[0]
-    assert max(good[1], wrong[1]) < 1.4 * plain[1]  # 14 seeds; over 60 a wrong one costs a tenth to a fifth
+def test_good_priors_help_and_wrong_ones_do_not_ruin_the_start(strategy):
+    plain, good, wrong = (regrets(strategy, priors)[0] for priors in ({}, GOOD, WRONG))
+    assert good < 0.5 * plain and wrong < 1.5 * plain
+
+
+def test_wrong_priors_are_made_good_in_the_end():
+    plain, wrong = (regrets("random", priors)[1] for priors in ({}, WRONG))
+    assert wrong < 1.3 * plain
 
 
 def test_priors_that_are_wrong_lose_their_say():
