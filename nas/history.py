@@ -1,8 +1,11 @@
 """The rows of a store and the trials they tell of: each turns into the other, and nothing else knows their form.
 
 Rows
-    study    what is searched and how: space, objectives, constraints, strategy, scheduler, ladder, seed
-    start    a trial begins: configuration, lineage, what was known and pending when it was asked for
+    study    what is searched and how: space, objectives, constraints, strategy, scheduler, ladder, seed; again
+             whenever the space has grown
+    queue    a configuration, whole or in part, that was enqueued
+    start    a trial begins: configuration, lineage, what was known and pending when it was asked for, and how many
+             of the queue were taken by then
     step     an evaluation was asked for        result   it has ended        event   anything else worth keeping
 Every row has ``t``, the active seconds of the study when it was written.
 """
@@ -15,7 +18,7 @@ from typing import Any
 from estimators.estimator import Fidelity, Result
 from nas.storage import Row
 from nas.trial import Metrics, Problem, Step, Trial
-from search_spaces.space import Configuration
+from search_spaces.space import Configuration, Value
 
 
 def fidelity_row(fidelity: Fidelity) -> list[float]:
@@ -33,9 +36,9 @@ def _fidelity(epochs: int, data: float, side: float) -> Fidelity:
     return Fidelity(epochs, data, side)
 
 
-def start_row(trial: Trial) -> dict[str, Any]:
-    """Return the row that says a trial begins."""
-    return {
+def start_row(trial: Trial, taken: int = 0) -> dict[str, Any]:
+    """Return the row that says a trial begins, when ``taken`` of the queue were."""
+    row = {
         "kind": "start",
         "trial": trial.number,
         "config": dict(trial.config),
@@ -47,6 +50,7 @@ def start_row(trial: Trial) -> dict[str, Any]:
         "pending": list(trial.pending),
         "free": dict(trial.free),
     }
+    return {**row, "taken": taken} if taken else row
 
 
 def step_row(step: Step) -> dict[str, Any]:
@@ -62,7 +66,7 @@ def step_row(step: Step) -> dict[str, Any]:
 
 def result_row(step: Step) -> dict[str, Any]:
     """Return the row that says how an evaluation ended."""
-    return {
+    row = {
         "kind": "result",
         "step": step.index,
         "trial": step.trial,
@@ -73,6 +77,9 @@ def result_row(step: Step) -> dict[str, Any]:
         "checkpoint": step.checkpoint,
         "error": step.error,
     }
+    if step.folds:
+        row["folds"] = [fold if isinstance(fold, str) else dict(fold) for fold in step.folds]
+    return row
 
 
 def finished(step: Step, result: Result) -> Step:
@@ -84,6 +91,7 @@ def finished(step: Step, result: Result) -> Step:
         seconds=result.seconds,
         checkpoint=result.checkpoint,
         error=result.error,
+        folds=tuple(result.folds),
     )
 
 
@@ -140,6 +148,8 @@ class History:
     asked: dict[int, Trial] = field(default_factory=dict)
     study: Mapping[str, Any] | None = None
     events: dict[str, Any] = field(default_factory=dict)  # the newest value of each name
+    queue: list[Mapping[str, Value]] = field(default_factory=list)
+    taken: int = 0  # of the queue
     steps: int = 0
     results: int = 0
     seconds: float = 0.0
@@ -163,6 +173,7 @@ class History:
             self.seconds = max(self.seconds, row.get("t", 0.0))
             if kind == "start":
                 self.put(_trial(row))
+                self.taken = row.get("taken", self.taken)
             elif kind == "step":
                 asked[row["trial"]] = row
                 self.steps = row["step"] + 1
@@ -173,6 +184,8 @@ class History:
                 self.put(told[-1])
             elif kind == "study":
                 self.study = row
+            elif kind == "queue":
+                self.queue.append(row["config"])
             elif kind == "event":
                 self.events[row["name"]] = row["value"]
         self.results += len(told)
@@ -198,6 +211,7 @@ def _done(asked: Row, result: Row) -> Step:
         seconds=result["seconds"],
         checkpoint=result["checkpoint"],
         error=result["error"],
+        folds=tuple(one if isinstance(one, str) else _numbers(one) for one in result.get("folds", ())),
     )
 
 

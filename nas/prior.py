@@ -5,7 +5,7 @@ A prior is a density over the unit interval of its parameter, relative to drawin
     pi(u) = c * peak(u) + (1 - c)
 
 so that it never excludes anything (Mallik et al. 2023, PriorBand, mix with the uniform for the same reason). Its say
-fades as results come in (Hvarfner et al. 2022, piBO, eq. 6: exponent beta / n).
+fades as results come in (Hvarfner et al. 2022, piBO: an exponent beta / n).
 
 Notation
     u   a parameter's place in [0, 1]      c   confidence      s   deviation of the peak, SPREAD * (1 - c) in units of u
@@ -35,7 +35,8 @@ class Prior:
     confidence: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0 < self.confidence < 1:
+        number = isinstance(self.confidence, int | float) and not isinstance(self.confidence, bool)
+        if not number or not 0 < self.confidence < 1:
             raise ValueError(
                 f"Prior: confidence={self.confidence!r}; give a number between 0 and 1, for example 0.5 "
                 "(a value that is certain is no parameter)"
@@ -78,7 +79,7 @@ def _normal(z: float) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
 
 
-def checked(space: Space, priors: Mapping[str, Prior]) -> dict[str, Prior]:
+def checked_priors(space: Space, priors: Mapping[str, Prior]) -> dict[str, Prior]:
     """Return ``priors``, or raise a ``ValueError`` that names the path whose prior does not fit ``space``."""
     for path, prior in priors.items():
         if not isinstance(prior, Prior):
@@ -112,3 +113,14 @@ def draw(space: Space, priors: Mapping[str, Prior], rng: np.random.Generator) ->
 def mode(space: Space, priors: Mapping[str, Prior]) -> Configuration:
     """Return the likeliest configuration: every guess that is active, defaults elsewhere."""
     return space.default({path: prior.value for path, prior in priors.items()})
+
+
+def agreement(believed: np.ndarray, ranks: np.ndarray) -> float:
+    """Return in which share of the pairs the trial that the priors favour is the better one; 0.5 without pairs.
+
+    ``believed`` are ``(n,)`` log densities and ``ranks`` ``(n,)`` places, less is better. Ties count nothing.
+    """
+    favoured = believed[:, None] > believed[None, :]
+    right = int((favoured & (ranks[:, None] < ranks[None, :])).sum())
+    wrong = int((favoured & (ranks[:, None] > ranks[None, :])).sum())
+    return right / (right + wrong) if right + wrong else 0.5

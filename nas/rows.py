@@ -11,13 +11,16 @@ from functools import cached_property
 
 import numpy as np
 
-from nas.operators import FAR, NEAR
-from search_spaces.space import Choice, Configuration, Float, Int, Linear, Slot, Space, Value
+from nas.operators.mutation import FAR, NEAR
+from search_spaces.space import Choice, Configuration, Float, Int, Slot, Space, Value
 
 FINITE = (
     1024  # values up to which an Int is finite; beyond, its unit is continuous and rounded on the way back
 )
-DRAWS = 20  # rounds of rejection before constraints are left to the space
+DRAWS = (
+    8  # rounds of rejection; of what is missing then, the space draws one by one what it takes to have LEAST
+)
+LEAST = 32
 
 
 class Rows:
@@ -48,18 +51,17 @@ class Rows:
         return out
 
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Return up to ``n`` rows (n, S), uniform in the unit cube; fewer where constraints reject nearly all."""
-        kept: list[np.ndarray] = []
-        found = 0
+        """Return ``n`` rows (n, S), uniform in the unit cube; fewer where constraints reject nearly all."""
+        kept = np.empty((0, len(self.columns)))
         for _ in range(DRAWS):
             rows = self.completed(np.full((n, len(self.columns)), np.nan), rng)
-            kept.append(rows[self.hold(rows)])
-            found += len(kept[-1])
-            if found >= n:
-                break
-        if not found:
-            return self.row(self.space.sample(rng))[None]
-        return np.vstack(kept)[:n]
+            kept = np.vstack([kept, rows[self.hold(rows)]])
+            if len(kept) >= n:
+                return kept[:n]
+        if len(kept) < (least := min(n, LEAST)):
+            drawn = [self.row(self.space.sample(rng)) for _ in range(least - len(kept))]
+            kept = np.vstack([kept, *drawn])
+        return kept
 
     def completed(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return ``rows`` (n, S) with what is active and NaN drawn, and what is inactive NaN."""
@@ -96,16 +98,16 @@ class Rows:
     def hold(self, rows: np.ndarray) -> np.ndarray:
         """Return (n,) bool: whether ``rows`` hold the linear constraints of the space."""
         held = np.ones(len(rows), bool)
-        for constraint in self.space.constraints:
-            held &= self._sum(constraint, rows) <= constraint.bound + 1e-12
+        for limit in self.space.limits:
+            total, counts = np.zeros(len(rows)), np.ones(len(rows), bool)
+            for at, column in enumerate(self.columns):
+                if weight := limit.linear.weights.get(column.path, 0.0):
+                    total += weight * column.numbers(rows[:, at])
+                for path, options in limit.conditions:
+                    if path == column.path:
+                        counts &= np.isin(rows[:, at], [column.read(option) for option in options])
+            held &= ~counts | (total <= limit.linear.bound + 1e-12 * (1 + abs(limit.linear.bound)))
         return held
-
-    def _sum(self, constraint: Linear, rows: np.ndarray) -> np.ndarray:
-        total = np.zeros(len(rows))
-        for at, column in enumerate(self.columns):
-            if weight := constraint.weights.get(column.path, 0.0):
-                total += weight * column.numbers(rows[:, at])
-        return total
 
 
 class Column:

@@ -6,9 +6,12 @@ Notation
 """
 
 import math
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import stdev
+from typing import Any
 
 from estimators.estimator import Fidelity
 from estimators.metric import METRICS, Metric
@@ -45,9 +48,12 @@ class Constraint:
     upper: bool
 
     @classmethod
-    def parse(cls, text: str) -> "Constraint":
-        """Read a constraint; a malformed one is a ``ValueError`` that shows the form."""
-        match = re.fullmatch(r"\s*([a-z_0-9]+)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*", text)
+    def parse(cls, text: str, *, own: bool = False) -> "Constraint":
+        """Read a constraint; a malformed one is a ``ValueError`` that shows the form.
+
+        It must name a known metric, unless ``own``: then any that the user tells.
+        """
+        match = re.fullmatch(r"\s*([^\s<>=]+)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*", text)
         try:
             bound = float(match[3]) if match else None
         except ValueError:
@@ -56,10 +62,12 @@ class Constraint:
             raise ValueError(
                 f"constraint {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, for example 'params<=1e6'"
             )
-        if match[1] not in METRICS:
+        if match[1] not in METRICS and not own:
             raise ValueError(
                 f"constraint {text!r}: no metric {match[1]!r}; {nearest(match[1], list(METRICS))}"
             )
+        if match[1] not in METRICS:
+            return cls(match[1], bound, match[2] == "<=")
         upper, most = match[2] == "<=", METRICS[match[1]].most
         if bound < 0 if upper else bound > most:
             raise ValueError(
@@ -88,7 +96,8 @@ class Constraint:
 class Step:
     """One evaluation of a trial, from fidelity ``start`` (epochs; 0 is fresh) to ``fidelity``. Never changes once done.
 
-    ``index`` counts the steps of the study in the order in which they were asked for.
+    ``index`` counts the steps of the study in the order in which they were asked for. ``folds`` holds the metrics of
+    each fold of a cross-validation, or its error in their place; ``metrics`` are then means over those that succeeded.
     """
 
     index: int
@@ -100,6 +109,12 @@ class Step:
     seconds: float = 0.0
     checkpoint: str | None = None
     error: str | None = None
+    folds: tuple[Metrics | str, ...] = ()
+
+    def spread(self, name: str) -> float:
+        """Return the sample standard deviation of metric ``name`` over the folds; NaN for fewer than two."""
+        values = [fold[name] for fold in self.folds if not isinstance(fold, str) and name in fold]
+        return stdev(values) if len(values) > 1 else math.nan
 
 
 @dataclass(frozen=True)
@@ -175,6 +190,25 @@ class Budget:
         return seconds
 
 
+def checked_metrics(metrics: Mapping[str, Any], needed: Sequence[str]) -> tuple[dict[str, float], str | None]:
+    """Return ``metrics`` as plain floats, and the error that a needed one is if it is not finite.
+
+    A ``ValueError`` says which is missing, or is no number.
+    """
+    for name in needed:
+        if name not in metrics:
+            raise ValueError(
+                f"metrics {dict(metrics)!r} lack {name!r}, an objective or constraint; tell it too"
+            )
+    plain = {}
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(f"metric {name!r} is {value!r}; tell a number, such as float(...) of it")
+        plain[name] = float(value)
+    broken = next((name for name in needed if not math.isfinite(plain[name])), None)
+    return plain, None if broken is None else f"nan: {broken} is {plain[broken]}"
+
+
 def _identity(config: Configuration) -> str:
     return config.id
 
@@ -203,6 +237,13 @@ class Problem:
     timed: bool = False
     features: Callable[[Configuration], Mapping[str, float]] | None = None
     priors: Mapping[str, Prior] = field(default_factory=dict)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The metrics that every result must have: those that objectives and constraints name."""
+        return tuple(
+            dict.fromkeys([one.name for one in self.objectives] + [one.name for one in self.constraints])
+        )
 
     def log_prior(self, config: Configuration) -> float:
         """Return the log density of ``config`` under the priors; 0 is as likely as in a uniform draw."""

@@ -1,7 +1,7 @@
 """Our strategies on a table, through ``nas.Study`` in memory; what was run on the same code is kept and read again."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from experiments.record import code_hash
+from experiments.tables import fronts
 from experiments.tables.rivals import kept
 from experiments.tables.suite import length, table
 from experiments.tables.table import Table
@@ -22,7 +23,7 @@ MEASURED = (
     "search_spaces",
     "nas/hpo",
     "nas/strategies",
-    "nas/operators.py",
+    "nas/operators",
     "nas/strategy.py",
     "nas/study.py",
     "nas/trial.py",
@@ -45,7 +46,7 @@ class Ours:
         return RUNS / CODE / f"{self}-{name}.jsonl"
 
 
-def study_of(ours: Ours, table: Table, seed: int) -> Study:
+def study_of(ours: Ours, table: Table, seed: int, objectives: Sequence[str] = ("loss",)) -> Study:
     """Return a study of ``table`` in memory, with keys and features of cells where there are graphs."""
     known: dict[str, Any] = {}
     if table.graph is not None:
@@ -54,7 +55,7 @@ def study_of(ours: Ours, table: Table, seed: int) -> Study:
             known["features"] = features(table.graph)
     make = strategies.get(ours.strategy)
     strategy = partial(make, **dict(ours.settings)) if ours.settings else make
-    study = Study(table.space, strategy=strategy, seed=seed, **known)
+    study = Study(table.space, objectives=objectives, strategy=strategy, seed=seed, **known)
     if not table.baseline:
         study.strategy.baseline = False  # type: ignore[misc]
     return study
@@ -87,3 +88,14 @@ def search(ours: Ours, name: str, replicate: int) -> kept.Search:
     path.parent.mkdir(parents=True, exist_ok=True)
     kept.keep(path, new)
     return new
+
+
+def front(ours: Ours, device: str, replicate: int) -> list[tuple[float, float]]:
+    """Return the points of one search for accuracy and for latency on ``device``."""
+    points = []
+    with threadpool_limits(1), study_of(ours, table(fronts.ACCURACY), replicate, ("error", "ms")) as study:
+        for _ in range(fronts.LENGTH):
+            trial = study.ask()
+            points.append(fronts.point(trial.config, device, replicate))
+            study.tell(trial, dict(zip(("error", "ms"), points[-1], strict=True)))
+    return points

@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 
 SQRT_5 = math.sqrt(5.0)
 # normal priors of the logarithms: mean, deviation
-LENGTH, SIGNAL, ADDITIVE, NOISE = (0.0, 1.0), (-0.7, 1.0), (-0.7, 1.0), (-4.0, 1.5)
+LENGTH, SIGNAL, ADDITIVE, NOISE = (-0.5, 1.0), (-0.7, 1.0), (-0.7, 1.0), (-6.0, 2.0)
 LEAST_NOISE = 1e-6
 BOUNDS = {
     "lengthscale": (2e-2, 1e3),
@@ -242,7 +242,7 @@ def fit(inputs: Inputs, y: np.ndarray, *, seed: int = 0, restarts: int = 1) -> G
     best, best_value = centre, math.inf
     for restart in range(restarts):
         start = centre if restart == 0 else centre + 0.7 * rng.standard_normal(len(centre))
-        found = minimize(
+        found = minimize(  # type: ignore[call-overload]
             posterior.negative_log,
             np.clip(start, *np.transpose(bounds)),
             jac=True,

@@ -57,9 +57,8 @@ class Log(Storage):
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
         except OSError as error:
-            raise ValueError(
-                f"cannot open the store {str(path)!r}: {error.strerror}; choose a folder you may write"
-            ) from None
+            remedy = "name a file in it" if path.is_dir() else "choose a folder you may write"
+            raise ValueError(f"cannot open the store {str(path)!r}: {error.strerror}; {remedy}") from None
         try:
             if write:
                 self._lease()

@@ -18,6 +18,8 @@ RIVALS = {
     "evolution": ("baselines", "regularised_evolution", {}),
     "tpe": ("samplers", "search", {"sampler": "tpe"}),
     "gpsampler": ("samplers", "search", {"sampler": "gpsampler"}),
+    "nevergrad": ("others", "nevergrad", {}),
+    "deap": ("others", "deap", {}),
 }
 BLOCK = 5
 
