@@ -172,17 +172,16 @@ def test_two_objectives_are_covered(strategy):
     assert len(along) >= 6 and min(along) < 0.3 and max(along) > 0.7
 
 
-def test_a_thousand_trials_and_their_bad_mixture_is_capped():
+def test_pending_trials_are_bad_and_the_bad_are_capped(monkeypatch):
     study = Study(Space(x=Float(0, 1), y=Float(0, 1)), strategy="tpe", seed=0)
-    strategy = study.strategy
-    rng = np.random.default_rng(0)
     for _ in range(12):
         trial = study.ask()
-        study.tell(trial, (trial.config["x"] - 0.7) ** 2 + rng.random())
-    good, bad = strategy._mixtures([])
+        study.tell(trial, (trial.config["x"] - 0.7) ** 2)
+    good, bad = study.strategy._mixtures([])
     assert (len(good.u), len(bad.u)) == (2, 10) and good.w[0] > good.w[1]
-    good, bad = strategy._mixtures(study.trials[:3])
-    assert len(bad.u) == 13
+    assert len(study.strategy._mixtures(study.trials[:3])[1].u) == 13
+    monkeypatch.setattr("nas.strategies.tpe.BAD", 4)
+    assert len(study.strategy._mixtures([])[1].u) == 4
 
 
 @pytest.mark.parametrize(

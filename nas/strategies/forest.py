@@ -33,9 +33,7 @@ LEAST_SUCCESS, LEAST_DEVIATION = 0.01, 1e-6  # below which nothing is told apart
 RHO = 0.05  # weight of the sum in ParEGO's augmented Tchebycheff norm (Knowles 2006, eq. 2)
 
 Target = Callable[[Sequence[Observation]], np.ndarray]
-Weight = Callable[
-    [np.ndarray], np.ndarray
-]  # x (n, D) to (n,), to be added to the logarithm of the improvement
+Weight = Callable[[np.ndarray], np.ndarray]  # x (n, D) to (n,), added to the logarithm of the improvement
 
 
 @strategies.register("forest")
@@ -49,7 +47,7 @@ class RandomForest(Strategy):
         self.initial = initial
         self._seen: list[Observation] = []
         self._designs: dict[int, np.ndarray] = {}
-        self._grown: dict[str, tuple[int, Forest]] = {}
+        self._grown: dict[str, tuple[tuple[float, ...], Forest]] = {}
 
     @cached_property
     def rows(self) -> Rows:
@@ -81,11 +79,9 @@ class RandomForest(Strategy):
 
     def _score(self, weights: np.ndarray, waiting: np.ndarray) -> tuple[Score, np.ndarray]:
         """Return the logarithm of the acquisition as a function of rows, and the elites (k, S)."""
-        name = f"loss {np.array2string(weights, precision=6)}" if len(weights) > 1 else "loss"
-        model = self._forest(name, self._seen, partial(_joined, weights=weights))
-        told = np.array(
-            [self._designs[number] for number in {one.trial: 0 for one in self._seen if one.feasible}]
-        )
+        model = self._forest("loss", self._seen, partial(_joined, weights=weights), weights.tolist())
+        good = dict.fromkeys(one.trial for one in self._seen if one.feasible)
+        told = np.array([self._designs[number] for number in good])
         mean, _ = model.predict(self._at_top(told))
         best, beside = float(mean.min()), self._at_top(waiting)
         extra = [*self._success(), *self._margins(), *self._seconds()]
@@ -127,20 +123,20 @@ class RandomForest(Strategy):
         model = self._forest("seconds", firsts, _rates)
         return [lambda x: -model.predict(x)[0]]
 
-    def _forest(self, name: str, seen: Sequence[Observation], target: Target) -> Forest:
-        """Return the forest on ``target`` of all of ``seen``.
+    def _forest(
+        self, name: str, seen: Sequence[Observation], target: Target, settings: Sequence[float] = ()
+    ) -> Forest:
+        """Return the forest on ``target`` of all of ``seen``; the newest of a ``name`` is kept.
 
         Its trees are grown on the last count of observations on the grid, and on those alone: whenever that is done,
-        after a resume too, it has the same outcome.
+        after a resume too, it has the same outcome. ``settings`` are numbers that ``target`` depends on.
         """
         count = grid_point(len(seen))
-        if self._grown.get(name, (0, None))[0] != count:
-            grown = count, fit(self._inputs(seen[:count]), target(seen[:count]), seed=self.seed)
-            if not name.startswith("loss "):
-                self._grown[name] = grown
-        else:
-            grown = self._grown[name]
-        return grown[1].given(self._inputs(seen), target(seen))
+        mark = (count, *settings)
+        if self._grown.get(name, (None, None))[0] != mark:
+            some = seen[:count]
+            self._grown[name] = mark, fit(self._inputs(some), target(some), seed=self.seed)
+        return self._grown[name][1].given(self._inputs(seen), target(seen))
 
     def _inputs(self, seen: Sequence[Observation]) -> np.ndarray:
         designs = np.array([self._designs[one.trial] for one in seen])
@@ -152,7 +148,7 @@ class RandomForest(Strategy):
 
 
 def _joined(seen: Sequence[Observation], *, weights: np.ndarray) -> np.ndarray:
-    """Return (m,) squashed losses, or augmented Tchebycheff norms of several; what is not feasible has the worst."""
+    """Return (m,) squashed losses, or augmented Tchebycheff norms of several; what failed has the worst."""
     table = losses(seen)
     if table.shape[1] > 1:
         low, extent = table.min(axis=0), np.maximum(np.ptp(table, axis=0), 1e-300)
