@@ -48,4 +48,6 @@ def evaluated(members):
 
 if __name__ == "__main__":
     fronts = {seed: front(seed) for seed in range(SEEDS)}
-    print(json.dumps({"deap": importlib.metadata.version("deap"), "population": POPULATION, "fronts": fronts}))
+    print(
+        json.dumps({"deap": importlib.metadata.version("deap"), "population": POPULATION, "fronts": fronts})
+    )

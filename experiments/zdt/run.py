@@ -56,7 +56,9 @@ def volumes(seed: int, population: int, counts: list[int]) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="one seed and the first count: half a minute")
     quick = parser.parse_args().quick
     reference = json.loads((Path(__file__).parent / "reference.json").read_text())
