@@ -17,10 +17,13 @@ MEASURED = ("nas", "search_spaces", "estimators")
 
 
 def code_hash(*measured: str) -> str:
-    """Hash of the source in ``measured``, packages or files (all by default): a result is stale when it has changed."""
+    """Hash of the source in ``measured``, packages or files (all by default): a result is stale when it has changed.
+
+    What is there no longer counts as nothing.
+    """
     digest = hashlib.sha256()
     for name in measured or MEASURED:
-        for path in sorted((ROOT / name).rglob("*.py")) if (ROOT / name).is_dir() else [ROOT / name]:
+        for path in sorted((ROOT / name).rglob("*.py")) or [ROOT / name] * (ROOT / name).is_file():
             digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -25,6 +25,35 @@ MIXED = Space(
 SMALL = Space(a=Int(1, 4), b=Choice("xyz"), c=Choice({"off": None, "on": Space(d=Choice((True, False)))}))
 
 
+def made(name, **options):
+    """Return what makes strategy ``name`` with ``options``, under a name that a stored study can check."""
+
+    def make(problem, seed):
+        return strategies.get(name)(problem, seed=seed, **options)
+
+    make.__name__ = f"{name} {options}"
+    return make
+
+
+def wrong(name, **options):
+    return lambda: made(name, **options)(Problem(MIXED), seed=0)
+
+
+# beside every strategy as it is, those of generations so small that some end within a test
+SMALLER = (
+    made("evolution", population=4, sample=2, survival="best", offspring=3),
+    made("evolution", population=4, sample=2, operators=["gaussian", "reset", "blend"]),
+    made("nsga2", population=4),
+    made("local", initial=2),
+    made("cmaes", population=4),
+)
+EVERY = [*strategies.names(), *SMALLER]
+
+
+def named(strategy):
+    return strategy if isinstance(strategy, str) else strategy.__name__
+
+
 def branin(config):
     x, y = config["x"], config["y"]
     level = (y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6) ** 2
@@ -47,7 +76,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("scheduler", schedulers.names())
-@pytest.mark.parametrize("strategy", strategies.names())
+@pytest.mark.parametrize("strategy", EVERY, ids=named)
 def test_fifteen_and_fifteen_are_thirty(strategy, scheduler, tmp_path):
     space, function = (SMALL, small) if strategy == "grid" else (MIXED, branin)
     options = {"strategy": strategy, "scheduler": scheduler, "ladder": LADDER, "seed": 3}
@@ -77,7 +106,7 @@ def test_a_small_space_is_exhausted_without_a_repeat(strategy):
     assert study.best.metrics["loss"] == 1.0
 
 
-@pytest.mark.parametrize("strategy", [name for name in strategies.names() if name != "grid"])
+@pytest.mark.parametrize("strategy", [one for one in EVERY if one != "grid"], ids=named)
 def test_pending_trials_are_distinct_and_constraints_hold(strategy):
     problem_study = Study(
         MIXED,
@@ -104,35 +133,6 @@ def test_better_than_random_search(strategy):
 
     seeds = range(4)
     assert np.mean([reached(strategy, s) for s in seeds]) < np.mean([reached("random", s) for s in seeds])
-
-
-def made(name, **options):
-    """Return what makes strategy ``name`` with ``options``, under a name that a stored study can check."""
-
-    def make(problem, seed):
-        return strategies.get(name)(problem, seed=seed, **options)
-
-    make.__name__ = f"{name} {options}"
-    return make
-
-
-def wrong(name, **options):
-    return lambda: made(name, **options)(Problem(MIXED), seed=0)
-
-
-# beside every strategy as it is, those of generations so small that some end within a test
-SMALLER = (
-    made("evolution", population=4, sample=2, survival="best", offspring=3),
-    made("evolution", population=4, sample=2, operators=["gaussian", "reset", "blend"]),
-    made("nsga2", population=4),
-    made("local", initial=2),
-    made("cmaes", population=4),
-)
-EVERY = [*strategies.names(), *SMALLER]
-
-
-def named(strategy):
-    return strategy if isinstance(strategy, str) else strategy.__name__
 
 
 def two_losses(config):

@@ -146,7 +146,7 @@ class Gaussian:
         """Return the distribution with a chance of at least ``alpha`` to leave the bin that each mean lies in.
 
         ``low`` and ``high`` (n,) are the ends of that bin; the outermost bins end at an infinity, a continuous
-        coordinate at both. Hamano et al. 2022, sections 4.2 and 4.3.
+        coordinate at both. Hamano et al. 2022.
         """
         mean, scale = self.mean.copy(), self.scale.copy()
         for place in np.flatnonzero(np.isfinite(low) | np.isfinite(high)):
@@ -182,8 +182,8 @@ def _inside(mean: float, spread: float, low: float, high: float, alpha: float) -
 class Categorical:
     """Chances ``q`` (K,) of K options, none of them below ``floor``.
 
-    The update is the natural gradient step of the expected rank, as for the mean of the Gaussian (Ollivier et al. 2017,
-    section 5.1); the floor that of CatCMA (Hamano et al. 2024, section 3.3).
+    The update is the natural gradient step of the expected rank, as for the mean of the Gaussian (Ollivier et al.
+    2017); the floor is that of CatCMA (Hamano et al. 2024).
     """
 
     q: np.ndarray

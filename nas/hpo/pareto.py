@@ -70,7 +70,7 @@ def knee(losses: np.ndarray, feasible: np.ndarray | None = None) -> int | None:
     """Return the place of the front's point that is farthest below the plane through its ends; None without a point.
 
     Objectives are scaled to [0, 1] over the front first. With two of them it is the largest distance to the line
-    between the extremes (Das 1999, section 3); with more, to the plane on which the scaled objectives sum to one.
+    between the extremes (Das 1999); with more, to the plane on which the scaled objectives sum to one.
     """
     losses = np.asarray(losses, float)
     places = np.arange(len(losses)) if feasible is None else np.flatnonzero(feasible)

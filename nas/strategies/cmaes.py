@@ -28,7 +28,7 @@ RESTART: Final = 5  # PURPOSE of the generator of the mean after a restart
 RESAMPLES: Final = 32  # draws in search of one inside the bounds
 TAIL: Final = 1e-12  # a bin farther out than this stands for its near end
 CONVERGED: Final = 1e-9  # largest deviation of a continuous coordinate, in units of its range
-CONDITION: Final = 1e7  # of the axes' lengths, 1e14 for the covariance (Hansen 2016, appendix B.3)
+CONDITION: Final = 1e7  # of the axes' lengths, 1e14 for the covariance (Hansen 2016, appendix B)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class CMAES(Strategy):
         assert isinstance(parameter, Choice)
         count = len(parameter.options)
         weights = np.array(parameter.weights or [1.0] * count)
-        floor = (1 - 0.73 ** (1 / len(self._choices))) / (count - 1)  # CatCMA, section 3.3
+        floor = (1 - 0.73 ** (1 / len(self._choices))) / (count - 1)  # as CatCMA's
         return Categorical(weights / weights.sum(), floor)
 
     def _moved(self, now: Distribution, ranked: Sequence[Trial]) -> Distribution:
@@ -194,7 +194,7 @@ class CMAES(Strategy):
 def _shortened(gaussian: Gaussian, x: np.ndarray) -> np.ndarray:
     """Return the points (lam, n), those moved nearer that lie farther off than their own distribution would draw.
 
-    They come from an older distribution, or from none; as what is injected in Hansen 2011 (arXiv 1110.4181, eq. 5), but
+    They come from an older distribution, or from none; as what is injected in Hansen 2011 (arXiv 1110.4181), but
     with a bound of sqrt(n) + 3, which the distribution's own points keep.
     """
     length = np.linalg.norm(gaussian.whitened(x), axis=1)

@@ -1,6 +1,6 @@
 """Local search: to the first better neighbour, from the best of some random designs; then from another one.
 
-First improvement with random restarts (Hoos and Stützle 2004, section 2.1); with several objectives an incomparable
+First improvement with random restarts (Hoos and Stützle 2004); with several objectives an incomparable
 neighbour begins a climb of its own, which makes it Pareto local search (Paquete et al. 2004).
 
 A climb is an incumbent and its neighbours in the order of a permutation. Which climbs a trial belongs to follows from

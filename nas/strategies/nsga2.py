@@ -62,15 +62,15 @@ class NSGA2(Strategy):
 
     def _ranked(self, members: Mapping[int, Trial]) -> list[Trial]:
         told = list(members.values())
-        return [told[place] for place in best_first(self.problem, told)] if told else []
+        return [told[place] for place in best_first(self.problem, told)]
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
         space = self.problem.space
-        parents = self.parents or self._ranked(self._children)
-        if index < self.population or len(parents) < 2:
+        if index < self.population or len(self._parents) + len(self._children) < 2:
             return space.sample(rng)
+        parents = self.parents or self._ranked(self._children)
         places = range(len(parents))
         child = parents[tournament(places, 2, rng)].config
         if rng.random() < self.crossover:
