@@ -1,9 +1,14 @@
 """Folders that are dear to make, kept between processes: each is made once, whole or not at all, and by one process.
 
 An entry is a folder of files below ``$NAS_CACHE`` (by default ``nas-engine`` in the user's cache folder), named
-KIND-KEY, and sealed by the sizes and checksums of its files: a damaged one is made anew. A process that needs an entry
-which another one is making waits for it. When all entries together outgrow the bound, those not used for the longest
-time go; whoever has mapped one keeps it, as the system keeps a file's content while it is open.
+KIND-KEY, and sealed by the sizes, times of change, samples and checksums of its files: a damaged one is made anew. A
+process that needs an entry which another one is making waits for it. When all entries together outgrow the bound,
+those not used for the longest time go; whoever has mapped one keeps it, as the system keeps a file's content while it
+is open.
+
+What is noticed at each start: a file that is missing or of another size; one that was written to, by its time of change
+and then by the checksum of all its bytes; and one whose content was lost in a crash (zeros, usually), by ``SAMPLES``
+pieces of it. What is not: bytes that a disk flips outside of these pieces in a file larger than all of them together.
 """
 
 import contextlib
@@ -23,6 +28,7 @@ T = TypeVar("T")
 SEAL = "seal.json"
 SHARE = 0.25  # of the disk space that is free without the cache: what all entries may take together
 BLOCK = 1 << 22  # bytes read at a time
+SAMPLES, PIECE = 16, 1 << 16  # pieces of a file that are read at each start, and bytes of one
 
 
 def place() -> Path:
@@ -84,33 +90,50 @@ def _locked(root: Path, name: str, wait: bool = True) -> Iterator[bool]:
         yield True
 
 
-def _checksum(path: Path) -> tuple[int, int]:
-    """Return the size in bytes and the CRC-32 of a file."""
-    size = crc = 0
+def _checksum(path: Path) -> int:
+    """Return the CRC-32 of a file."""
+    crc = 0
     with path.open("rb") as file:
         while block := file.read(BLOCK):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return size, crc
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
+def _sample(path: Path, size: int) -> int:
+    """Return the CRC-32 of ``SAMPLES`` pieces of a file of ``size`` bytes, spread from its beginning to its end."""
+    crc, last = 0, max(size - PIECE, 0)
+    with path.open("rb") as file:
+        for number in range(SAMPLES):
+            file.seek(last * number // (SAMPLES - 1))
+            crc = zlib.crc32(file.read(PIECE), crc)
+    return crc
 
 
 def _seal(folder: Path) -> None:
     """Note what the files of ``folder`` hold, and make them read-only: run folders hold links to them."""
     paths = sorted(folder.iterdir())
-    (folder / SEAL).write_text(json.dumps({path.name: _checksum(path) for path in paths}))
+    sealed = {}
+    for path in paths:
+        status = path.stat()
+        sealed[path.name] = status.st_size, status.st_mtime_ns, _sample(path, status.st_size), _checksum(path)
+    (folder / SEAL).write_text(json.dumps(sealed))
     for path in paths:
         path.chmod(0o444)
 
 
 def _whole(entry: Path) -> bool:
+    """Return whether an entry is as it was sealed; all its bytes are read only if a file was written to since."""
     try:
-        sealed = json.loads((entry / SEAL).read_text())
-        sizes = {name: (entry / name).stat().st_size for name in sealed}
-        return all(
-            sizes[name] == size and _checksum(entry / name) == (size, crc)
-            for name, (size, crc) in sealed.items()
-        )
-    except (OSError, ValueError):
+        for name, (size, changed, sample, crc) in json.loads((entry / SEAL).read_text()).items():
+            path = entry / name
+            status = path.stat()
+            if status.st_size != size or _sample(path, size) != sample:
+                return False
+            if status.st_mtime_ns != changed and _checksum(path) != crc:
+                return False
+    except (OSError, ValueError, TypeError):
         return False
+    return True
 
 
 def _bound(root: Path, keep: str) -> None:

@@ -170,10 +170,20 @@ def split(
 
 
 def limited(dataset: Dataset, images: int, seed: int = 0) -> Dataset:
-    """Return ``dataset`` with at most ``images`` training images, classes in proportion."""
+    """Return ``dataset`` with at most ``images`` training images, classes in proportion, at least one image of each.
+
+    A ``ValueError`` says that there are more classes than ``images``.
+    """
     if images >= len(dataset.train):
         return dataset
+    if images < len(dataset.classes):
+        raise ValueError(
+            f"images={images}: {dataset.name} has {len(dataset.classes)} classes; give at least as many"
+        )
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0, 0, 12)))
     train, everything = dataset.train, np.arange(len(dataset.train))
     rows = stratified(train.y, everything, images / len(train), rng)[1]
+    while len(rows) > images:  # each class was rounded, up to one image at least
+        largest = np.bincount(train.y[rows]).argmax()
+        rows = np.delete(rows, rng.choice(np.flatnonzero(train.y[rows] == largest)))
     return replace(dataset, train=train.take(rows), saved_in=None)

@@ -57,6 +57,7 @@ class Context:
     start       epochs already behind ``checkpoint``; 0 for a fresh start
     scratch     folder that is the evaluation's own; checkpoints are written there, atomically
     deadline    seconds this evaluation may take, or None
+    fold        of ``folds`` in a cross-validation, from 0
     partial     at the deadline the last whole epoch counts (the result is ``stopped``, with metrics), not a timeout
     report      ``report(step, metrics)``: appended to a file the engine tails, never waited for
     stopping    true once the evaluation should save and return (SIGTERM, or the deadline has passed)
@@ -74,6 +75,8 @@ class Context:
     threads: int = 1
     deadline: float | None = None
     partial: bool = False
+    fold: int = 0
+    folds: int = 1
     report: Callable[[int, Mapping[str, float]], None] = field(default=_silent, compare=False)
     stopping: Callable[[], bool] = field(default=_never, compare=False)
 
@@ -91,7 +94,8 @@ class Result:
     ``curve`` holds one map of metrics per epoch of this step. ``checkpoint`` is a path below the scratch folder.
     ``error`` is one line, ``"kind: cause"`` with kind one of nan, memory, timeout, exception, killed.
     ``stopped`` says that the evaluation ended early because it was asked to; the step counts as not done, unless
-    its context was ``partial``: then as done at the epochs it reached.
+    its context was ``partial``: then as done at the epochs it reached. ``folds`` holds what each fold of a
+    cross-validation yielded: its metrics, or its error in their place.
     """
 
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -100,6 +104,7 @@ class Result:
     checkpoint: str | None = None
     error: str | None = None
     stopped: bool = False
+    folds: tuple[Mapping[str, float] | str, ...] = ()
 
 
 class Estimator(ABC):

@@ -232,7 +232,11 @@ def _notes(
     kept = [one for path, one in heads.items() if path not in broken]
     sizes = {one.size for one in kept}
     if sizes != {(side, side)}:
-        notes.append(f"resized: pictures of {len(sizes)} size(s) resized to {side}x{side}")
+        oblong = sum(width != height for width, height in (one.size for one in kept))
+        squeezed = f"; {oblong:,} are not square and lose their proportions: crop them before to keep these"
+        notes.append(
+            f"resized: pictures of {len(sizes)} size(s) resized to {side}x{side}{squeezed * (oblong > 0)}"
+        )
     if clear := sum(one.transparent for one in kept):
         notes.append(f"alpha: {clear:,} pictures with transparency are laid on white")
     return notes

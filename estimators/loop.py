@@ -36,8 +36,11 @@ class Diverged(Exception):
 def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
     """Return (begin, end) of an epoch's batches.
 
-    A remainder of less than half a batch, or of one image (which batch norm cannot take), is left out.
+    A remainder of less than half a batch, or of one image (which batch norm cannot take), is left out. A ``ValueError``
+    says that there is one image in all.
     """
+    if n < 2:
+        raise ValueError(f"{n} image to train on, which batch norm cannot take; give at least 2")
     full, rest = divmod(n, batch_size)
     bounds = [(i * batch_size, (i + 1) * batch_size) for i in range(full)]
     if (rest > 1 and 2 * rest >= batch_size) or not full:

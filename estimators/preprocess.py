@@ -18,6 +18,7 @@ from search_spaces.recipe import NORMALIZE
 
 GREY = (19595, 38470, 7471)  # shares of red, green, blue in 1/65536 (ITU-R BT.601), as Pillow's convert("L")
 CHUNK = 1024  # images resized at once
+FITTED = 256  # images summed at once: what stays in a processor's own memory is summed four times as fast
 
 
 def to_shape(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
@@ -55,7 +56,7 @@ class Standardise:
         """Measure ``x`` (n, C, H, W) uint8 in exact integer sums; a constant channel is divided by 1."""
         first = torch.zeros(x.shape[1], dtype=torch.int64, device=x.device)
         second = first.clone()
-        for chunk in torch.split(x, 4096):
+        for chunk in torch.split(x, FITTED):
             wide = chunk.to(torch.int32)
             first += wide.sum((0, 2, 3))
             second += wide.square_().sum((0, 2, 3))

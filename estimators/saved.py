@@ -62,6 +62,11 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
+def content_hash(folder: Path | str) -> str:
+    """Return the ``fingerprint`` that was noted when the data set in ``folder`` was written."""
+    return str(json.loads((Path(folder) / "meta.json").read_text())["hash"])
+
+
 def write(folder: Path, parts: Mapping[str, Rows], about: Mapping[str, Any]) -> None:
     """Write ``parts``, a chunk at a time, and ``about`` (name, classes, notes, report) into the empty ``folder``."""
     for name, (source, rows) in parts.items():

@@ -251,11 +251,11 @@ def evaluate_split(
 
 
 def _members(data: Resident, share: float, context: Context) -> Tensor:
-    """Return the images to train on: the same for every design of a study, so that they can be compared."""
+    """Return the images to train on, at least two: the same for every design of a study, so that they compare."""
     order = stratified_order(
         data.train.y.cpu().numpy(), replace(context, lineage=0, replicate=0).entropy(SUBSET)
     )
-    return torch.from_numpy(order[: max(1, round(share * len(order)))])
+    return torch.from_numpy(order[: max(2, round(share * len(order)))])
 
 
 def _watch(context: Context, began: float) -> Callable[[], None]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nas.calibration import Failed
     from nas.executor import Limits
     from nas.front import Run, resume, search
+    from nas.prior import Prior
     from nas.study import Finished, Study
     from nas.trial import Constraint, Objective
     from search_spaces.space import Choice, Configuration, Float, Int, Linear, Space
@@ -22,6 +23,7 @@ _HOMES = {
     "Study": "nas.study",
     "Finished": "nas.study",
     "Limits": "nas.executor",
+    "Prior": "nas.prior",
     "Objective": "nas.trial",
     "Constraint": "nas.trial",
     "Space": "search_spaces.space",
@@ -43,6 +45,7 @@ __all__ = [
     "Limits",
     "Linear",
     "Objective",
+    "Prior",
     "Run",
     "Space",
     "Study",

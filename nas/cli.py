@@ -180,6 +180,7 @@ def _add_space(space: argparse.ArgumentParser) -> None:
     space.add_argument("--root", help="folder of torchvision's files")
     space.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")
     space.add_argument("--weights", help="file or folder of pretrained weights, for a space that takes some")
+    space.add_argument("--nodes", action="store_true", help="a line for each node of the two networks shown")
     space.add_argument("--png", help="file for a picture of the two networks shown")
     space.add_argument("--json", action="store_true", dest="as_json", help="one JSON object")
     space.set_defaults(command=_space)

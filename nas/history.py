@@ -1,20 +1,24 @@
 """The rows of a store and the trials they tell of: each turns into the other, and nothing else knows their form.
 
 Rows
-    study    what is searched and how: space, objectives, constraints, strategy, scheduler, ladder, seed
-    start    a trial begins: configuration, lineage, what was known and pending when it was asked for
+    study    what is searched and how: space, objectives, constraints, strategy, scheduler, ladder, seed; again
+             whenever the space has grown
+    queue    a configuration, whole or in part, that was enqueued
+    start    a trial begins: configuration, lineage, what was known and pending when it was asked for, and how many
+             of the queue were taken by then
     step     an evaluation was asked for        result   it has ended        event   anything else worth keeping
 Every row has ``t``, the active seconds of the study when it was written.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 from estimators.estimator import Fidelity, Result
 from nas.storage import Row
 from nas.trial import Metrics, Problem, Step, Trial
-from search_spaces.space import Configuration
+from search_spaces.space import Configuration, Value
 
 
 def fidelity_row(fidelity: Fidelity) -> list[float]:
@@ -24,12 +28,17 @@ def fidelity_row(fidelity: Fidelity) -> list[float]:
 
 def fidelity_of(row: Sequence[float]) -> Fidelity:
     """Read what ``fidelity_row`` wrote."""
-    return Fidelity(int(row[0]), float(row[1]), float(row[2]))
+    return _fidelity(int(row[0]), float(row[1]), float(row[2]))
 
 
-def start_row(trial: Trial) -> dict[str, Any]:
-    """Return the row that says a trial begins."""
-    return {
+@lru_cache(maxsize=64)  # a study has few, and each is in thousands of rows
+def _fidelity(epochs: int, data: float, side: float) -> Fidelity:
+    return Fidelity(epochs, data, side)
+
+
+def start_row(trial: Trial, taken: int = 0) -> dict[str, Any]:
+    """Return the row that says a trial begins, when ``taken`` of the queue were."""
+    row = {
         "kind": "start",
         "trial": trial.number,
         "config": dict(trial.config),
@@ -41,6 +50,7 @@ def start_row(trial: Trial) -> dict[str, Any]:
         "pending": list(trial.pending),
         "free": dict(trial.free),
     }
+    return {**row, "taken": taken} if taken else row
 
 
 def step_row(step: Step) -> dict[str, Any]:
@@ -56,7 +66,7 @@ def step_row(step: Step) -> dict[str, Any]:
 
 def result_row(step: Step) -> dict[str, Any]:
     """Return the row that says how an evaluation ended."""
-    return {
+    row = {
         "kind": "result",
         "step": step.index,
         "trial": step.trial,
@@ -67,6 +77,9 @@ def result_row(step: Step) -> dict[str, Any]:
         "checkpoint": step.checkpoint,
         "error": step.error,
     }
+    if step.folds:
+        row["folds"] = [fold if isinstance(fold, str) else dict(fold) for fold in step.folds]
+    return row
 
 
 def finished(step: Step, result: Result) -> Step:
@@ -78,6 +91,7 @@ def finished(step: Step, result: Result) -> Step:
         seconds=result.seconds,
         checkpoint=result.checkpoint,
         error=result.error,
+        folds=tuple(result.folds),
     )
 
 
@@ -124,57 +138,97 @@ def pareto(trials: Iterable[Trial], problem: Problem) -> list[Trial]:
 
 @dataclass
 class History:
-    """All trials by number, built row by row. ``results`` counts finished steps, ``steps`` those asked for."""
+    """All trials by number, built row by row. ``results`` counts finished steps, ``steps`` those asked for.
+
+    ``searched`` are the trials that strategy and scheduler know of (repeats are not), ``asked`` those in flight.
+    """
 
     trials: dict[int, Trial] = field(default_factory=dict)
+    searched: dict[int, Trial] = field(default_factory=dict)
+    asked: dict[int, Trial] = field(default_factory=dict)
     study: Mapping[str, Any] | None = None
     events: dict[str, Any] = field(default_factory=dict)  # the newest value of each name
+    queue: list[Mapping[str, Value]] = field(default_factory=list)
+    taken: int = 0  # of the queue
     steps: int = 0
     results: int = 0
     seconds: float = 0.0
 
+    def put(self, trial: Trial) -> None:
+        """Keep ``trial`` in place of the older version of it."""
+        self.trials[trial.number] = trial
+        if trial.replicate == 0:
+            self.searched[trial.number] = trial
+        if trial.asked is not None:
+            self.asked[trial.number] = trial
+        else:
+            self.asked.pop(trial.number, None)
+
     def read(self, rows: Iterable[Row]) -> list[Trial]:
         """Take in ``rows``; return each trial as it was after each result, in the order of the results."""
-        told = []
+        told: list[Trial] = []
+        asked: dict[int, Row] = {}  # rows of steps without a result, by trial
         for row in rows:
-            trial = self._take(row)
-            if trial is not None:
-                told.append(trial)
+            kind = row["kind"]
+            self.seconds = max(self.seconds, row.get("t", 0.0))
+            if kind == "start":
+                self.put(_trial(row))
+                self.taken = row.get("taken", self.taken)
+            elif kind == "step":
+                asked[row["trial"]] = row
+                self.steps = row["step"] + 1
+            elif kind == "result":
+                trial = self.trials[row["trial"]]
+                done = _done(asked.pop(trial.number), row)
+                told.append(_with(trial, done))
+                self.put(told[-1])
+            elif kind == "study":
+                self.study = row
+            elif kind == "queue":
+                self.queue.append(row["config"])
+            elif kind == "event":
+                self.events[row["name"]] = row["value"]
+        self.results += len(told)
+        for number, row in asked.items():
+            self.put(replace(self.trials[number], asked=_step(row)))
         return told
 
-    def _take(self, row: Row) -> Trial | None:
-        self.seconds = max(self.seconds, float(row.get("t", 0.0)))
-        if row["kind"] == "study":
-            self.study = row
-        elif row["kind"] == "event":
-            self.events[row["name"]] = row["value"]
-        elif row["kind"] == "start":
-            self.trials[row["trial"]] = _trial(row)
-        elif row["kind"] == "step":
-            step = Step(row["step"], row["trial"], fidelity_of(row["fidelity"]), row["from"])
-            self.trials[step.trial] = replace(self.trials[step.trial], asked=step)
-            self.steps = step.index + 1
-        elif row["kind"] == "result":
-            return self._finish(row)
-        return None
 
-    def _finish(self, row: Row) -> Trial:
-        trial = self.trials[row["trial"]]
-        assert trial.asked is not None and trial.asked.index == row["step"]
-        asked = trial.asked.fidelity
-        step = replace(
-            trial.asked,
-            fidelity=replace(asked, epochs=row.get("epochs", asked.epochs)),
-            metrics=_numbers(row["metrics"]),
-            curve=tuple(_numbers(point) for point in row["curve"]),
-            seconds=row["seconds"],
-            checkpoint=row["checkpoint"],
-            error=row["error"],
-        )
-        trial = replace(trial, steps=(*trial.steps, step), asked=None)
-        self.trials[trial.number] = trial
-        self.results += 1
-        return trial
+def _step(row: Row) -> Step:
+    return Step(row["step"], row["trial"], fidelity_of(row["fidelity"]), row["from"])
+
+
+def _done(asked: Row, result: Row) -> Step:
+    assert asked["step"] == result["step"]
+    epochs, data, side = asked["fidelity"]
+    return Step(
+        index=result["step"],
+        trial=result["trial"],
+        fidelity=fidelity_of((result.get("epochs", epochs), data, side)),
+        start=asked["from"],
+        metrics=_numbers(result["metrics"]),
+        curve=tuple(_numbers(point) for point in result["curve"]),
+        seconds=result["seconds"],
+        checkpoint=result["checkpoint"],
+        error=result["error"],
+        folds=tuple(one if isinstance(one, str) else _numbers(one) for one in result.get("folds", ())),
+    )
+
+
+def _with(trial: Trial, step: Step) -> Trial:
+    """Return ``trial`` with one more step; ``dataclasses.replace`` takes three times as long."""
+    return Trial(
+        trial.number,
+        trial.config,
+        trial.replicate,
+        trial.parent,
+        trial.lineage,
+        trial.key,
+        trial.known,
+        trial.pending,
+        trial.free,
+        (*trial.steps, step),
+    )
 
 
 def _trial(row: Row) -> Trial:

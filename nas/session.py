@@ -7,7 +7,6 @@ resumed run decides nothing twice and uses the test images once per reported mod
 import inspect
 import shutil
 from collections.abc import Mapping
-from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,14 @@ from estimators.dataset import Dataset, open_saved
 from estimators.estimator import Estimator, Fidelity, Result, estimators
 from estimators.metric import METRICS
 from nas.calibration import Failed, threads
+from nas.checkpoints import folder_of
 from nas.executor import Executor, Limits, executors
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings, objectives_of
 from nas.history import History
 from nas.plan import Cost, Finals, closing_seconds, counted_finals, search_seconds, step_limit, timed_finals
 from nas.status import status_of
-from nas.study import Study, folder_of
+from nas.study import Study
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
 from search_spaces.architecture import Design, SearchSpace
@@ -210,7 +210,7 @@ class Session:
             {**self._context(), **settings, "partial": True},
         )
         future = self.executor.submit(task)
-        wait([future])
+        self.study.wait([future])
         result = future.result()
         reached = task.context.start + len(result.curve) if result.curve else 0
         self.study.land(trial, result, self.folder.checkpoints, reached=reached)

@@ -5,21 +5,26 @@ it was: results are told again in their order, and an evaluation that had not en
 """
 
 import contextlib
-import inspect
 import math
-import numbers
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
+
 from estimators.estimator import Context, Estimator, Fidelity, Result
+from estimators.metric import METRICS
+from nas.checkpoints import folder_of, tidy
 from nas.executor import Executor, Limits, Task, executors
+from nas.frame import to_dataframe
+from nas.function import Folded, Function
+from nas.growth import grown, same_study, space_row
 from nas.history import (
     History,
     best_fidelity,
@@ -31,65 +36,24 @@ from nas.history import (
     start_row,
     step_row,
 )
+from nas.prior import Prior
+from nas.problem import checked_problem
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
+from nas.supervise import Reports
 from nas.tracker import Tracker
-from nas.trial import Budget, Constraint, Metrics, Objective, Problem, Step, Trial
-from search_spaces.space import Configuration, Space
+from nas.trial import Budget, Constraint, Metrics, Objective, Step, Trial, checked_metrics
+from search_spaces.space import Configuration, Space, Value
 
+# what no function needs to return
+UNTOLD = {"seconds", *(name for name, metric in METRICS.items() if metric.free)}
 MAX_KEPT = 12  # trials whose weights stay on disk besides those of the newest bracket
+FOLLOW = 1.0  # seconds between looks at what evaluations under way report
 
 
 class Finished(Exception):
     """Nothing is left to ask for: the space holds no design that was not started."""
-
-
-@dataclass(frozen=True)
-class Function(Estimator):
-    """A user's own ``f(config)`` or ``f(config, context)`` as an estimator.
-
-    ``f`` returns one number (the first objective) or a map of metrics. With a context it may ``report(epoch, metrics)``
-    epoch by epoch and return when ``stopping()`` turns true, which it does at the fidelity that was asked for; when it
-    returns None, the last report counts.
-    """
-
-    function: Callable[..., Any]
-    objective: str
-    axes = ("epochs", "data", "side")
-
-    def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
-        if not takes_context(self.function):
-            return Result(metrics=self._metrics(self.function(design)))
-        curve: dict[int, Metrics] = {}
-
-        def report(step: int, metrics: Metrics) -> None:
-            curve[step] = self._metrics(metrics)
-            context.report(step, curve[step])
-
-        def stopping() -> bool:
-            return context.stopping() or max(curve, default=0) >= fidelity.epochs
-
-        returned = self.function(design, replace(context, report=report, stopping=stopping))
-        if returned is None and not curve:
-            raise ValueError("the function returned None and reported nothing; return a number or a map")
-        metrics = curve[max(curve)] if returned is None else self._metrics(returned)
-        checkpoints = sorted(context.scratch.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        name = checkpoints[-1].name if checkpoints else None
-        return Result(metrics=metrics, curve=tuple(curve[step] for step in sorted(curve)), checkpoint=name)
-
-    def _metrics(self, value: Any) -> Metrics:
-        return value if isinstance(value, Mapping) else {self.objective: value}
-
-
-def takes_context(function: Callable[..., Any]) -> bool:
-    """Return whether ``function`` takes a second positional argument without a default."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return False
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in positional and p.default is p.empty for p in parameters) >= 2
 
 
 class Study:
@@ -97,8 +61,9 @@ class Study:
 
     ``objectives`` are names or ``Objective``s, by default the loss, minimised. ``strategy`` and ``scheduler`` are
     registered names, or callables that build one as their classes do. ``ladder`` holds the fidelities of a
-    multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` are as in ``Problem``. A ``ValueError``
-    says what does not fit, also when the file holds another study.
+    multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` and ``features`` are as in ``Problem``.
+    ``priors`` are guesses by path: the first trial is their mode, and their say fades with the trials, the sooner the
+    worse they prove. A ``ValueError`` says what does not fit, also when the file holds another study.
     """
 
     def __init__(
@@ -116,14 +81,22 @@ class Study:
         key: Callable[[Configuration], str] | None = None,
         measure: Callable[[Configuration], Metrics] | None = None,
         timed: bool = False,
+        features: Callable[[Configuration], Mapping[str, float]] | None = None,
+        priors: Mapping[str, Prior] | None = None,
         trackers: Sequence[Tracker] = (),
     ) -> None:
-        if isinstance(objectives, str) or not objectives:
-            raise ValueError(f"objectives={objectives!r}: give a list of names, for example ['accuracy']")
-        parsed = tuple(Objective(one) if isinstance(one, str) else one for one in objectives)
-        bounds = tuple(Constraint.parse(one) if isinstance(one, str) else one for one in constraints)
-        functions = {name: f for name, f in (("key", key), ("measure", measure)) if f is not None}
-        self.problem = Problem(space, parsed, bounds, timed=timed, **functions)  # type: ignore[arg-type]
+        self.problem = checked_problem(
+            space,
+            objectives,
+            constraints,
+            key=key,
+            measure=measure,
+            timed=timed,
+            features=features,
+            priors=priors or {},
+        )
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"seed={seed!r}; give a whole number from 0 up")
         self.seed = seed
         make_strategy = strategies.get(strategy) if isinstance(strategy, str) else strategy
         make_scheduler = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler
@@ -133,6 +106,7 @@ class Study:
         self.history = History()
         self._handed: set[int] = set()  # trials in flight that this process knows of
         self._asked_at: dict[int, float] = {}
+        self._reports: dict[int, Reports] = {}  # by trials under way
         self._storage: Storage = storages.get("log")(Path(storage) if storage else None, durable=durable)
         try:
             self._open(_name(strategy), _name(scheduler))
@@ -143,7 +117,7 @@ class Study:
     def _open(self, strategy: str, scheduler: str) -> None:
         about = {
             "kind": "study",
-            "space": self.problem.space.fingerprint,
+            **space_row(self.problem),
             "objectives": [[one.name, one.maximize] for one in self.problem.objectives],
             "constraints": [str(one) for one in self.problem.constraints],
             "strategy": strategy,
@@ -153,20 +127,27 @@ class Study:
         }
         told = self.history.read(self._storage.rows)
         self._opened = time.monotonic() - self.history.seconds
-        if self.history.study is None:
+        if (stored := self.history.study) is not None:
+            same_study(stored, about)
+            filled = stored.get("filled", {})
+            if filled or stored["space"] != about["space"]:
+                self.history, about["filled"] = grown(self.history, self.problem, filled)
+                told = [self._as_now(trial) for trial in told]
+        if stored is None or any(stored.get(name) != about[name] for name in about):
             self._append(about)
             self.history.study = about
-        for name, value in about.items():
-            if (stored := self.history.study.get(name)) != value:
-                raise ValueError(
-                    f"the store holds another study: its {name} is {stored!r}, not {value!r}; open it with the same "
-                    "settings, or choose another file"
-                )
+        self.strategy.queue = self.history.queue
+        self.strategy.taken = self.history.taken
         for trial in self.history.trials.values():
             self.strategy.started(trial.key)
         for trial in told:
             if trial.replicate == 0:
                 self.scheduler.tell(trial)
+
+    def _as_now(self, trial: Trial) -> Trial:
+        """Return an older version of a trial as it stands in the space that has grown."""
+        now = self.history.trials[trial.number]
+        return replace(trial, config=now.config, key=now.key)
 
     def close(self) -> None:
         """Give the store back."""
@@ -195,17 +176,22 @@ class Study:
         self._append({"kind": "event", "name": name, "value": value})
         self.history.events[name] = value
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether a design was asked for and the space held none that was not started."""
+        return self.history.events.get("exhausted") == self.problem.space.fingerprint
+
     # what there is
 
     @property
     def trials(self) -> list[Trial]:
         """All trials in the order of their numbers."""
-        return [self.history.trials[number] for number in sorted(self.history.trials)]
+        return list(self.history.trials.values())
 
     @property
-    def searched(self) -> dict[int, Trial]:
+    def searched(self) -> Mapping[int, Trial]:
         """The trials that strategy and scheduler know of: repeats are not among them."""
-        return {number: trial for number, trial in self.history.trials.items() if trial.replicate == 0}
+        return self.history.searched
 
     @property
     def best_fidelity(self) -> Fidelity | None:
@@ -229,22 +215,28 @@ class Study:
 
     def to_dataframe(self) -> Any:
         """Return one row per trial as a ``pandas.DataFrame``: number, state, seconds, parameters, metrics."""
-        try:
-            import pandas
-        except ImportError:
-            raise ImportError(
-                "to_dataframe needs pandas; install the extra: pip install 'nas-engine[pandas]'"
-            ) from None
-        return pandas.DataFrame(
-            {
-                "number": trial.number,
-                "state": "failed" if trial.failed else "running" if trial.asked else "finished",
-                "seconds": trial.seconds,
-                **{f"config.{path}": value for path, value in trial.config.items()},
-                **trial.metrics,
-            }
-            for trial in self.trials
-        )
+        return to_dataframe(self.trials)
+
+    # what is asked first
+
+    def enqueue(self, config: Mapping[str, Value]) -> None:
+        """Have ``config`` asked before what the strategy proposes, after all that was enqueued before it.
+
+        It may be partial: then the strategy proposes the rest. An option that a path stands under is implied. A design
+        that was started already is not started again (``repeat`` does that); it is skipped, with an event ``skipped``.
+        A ``ValueError`` names the path that is wrong, or the constraint that cannot hold; then nothing is enqueued.
+        """
+        if not isinstance(config, Mapping):
+            raise ValueError(f"enqueue got {config!r}; give a map from path to value")
+        given = self.problem.space.partial(config)
+        whole = self.problem.space.complete({}, np.random.default_rng(0), fixed=given)
+        if whole.keys() == given.keys() and self.problem.violation(free := self.problem.measure(whole)):
+            raise ValueError(
+                f"{dict(whole)!r} breaks {', '.join(map(str, self.problem.constraints))}: it has {dict(free)!r}; "
+                "enqueue another, or loosen a bound"
+            )
+        self._append({"kind": "queue", "config": given})
+        self.strategy.queue.append(given)
 
     # ask and tell
 
@@ -260,15 +252,24 @@ class Study:
                 "nothing can be asked until one of the trials in flight is told; call tell first"
             )
         if isinstance(trial, Done):
-            raise Finished(f"the space holds no design that was not started: {len(self.searched)} were")
+            raise Finished(
+                f"the space holds no design that was not started: {len(self.searched)} were; widen a range or add an "
+                "option, and open the study again"
+            )
         return trial
 
     def _next(self, may_start: bool) -> Trial | Wait | Done:
-        for trial in self.trials:
-            if trial.asked is not None and trial.number not in self._handed:
+        asked = sorted(self.history.asked.values(), key=lambda trial: trial.number)
+        for trial in asked:
+            if trial.number not in self._handed:
                 return self._hand(trial)
-        pending = [t.number for t in self.trials if t.asked is not None and t.replicate == 0]
+        pending = [trial.number for trial in asked if trial.replicate == 0]
         action = self.scheduler.ask(self.searched, pending, may_start)
+        for skipped in self.strategy.skipped:
+            self.note("skipped", skipped)
+        self.strategy.skipped.clear()
+        if isinstance(action, Done) and may_start and not self.exhausted:
+            self.note("exhausted", self.problem.space.fingerprint)
         if isinstance(action, Wait | Done):
             return action
         return self._begin(action, tuple(pending))
@@ -289,14 +290,14 @@ class Study:
             trial = history.trials[action.trial]
         else:
             trial = self._new(action, pending)
-            rows.append(start_row(trial))
+            rows.append(start_row(trial, self.strategy.taken))
         last = trial.last
         start = last.fidelity.epochs if last is not None and last.checkpoint is not None else 0
         step = Step(history.steps, trial.number, action.fidelity, start)
         trial = replace(trial, asked=step)
         self._append(*rows, step_row(step))
         history.steps += 1
-        history.trials[trial.number] = trial
+        history.put(trial)
         if isinstance(action, Start):
             self.strategy.started(trial.key)
         return self._hand(trial)
@@ -343,7 +344,7 @@ class Study:
         was told already, or that a metric is missing; then nothing is stored.
         """
         number = trial.number if isinstance(trial, Trial) else trial
-        known = self.history.trials.get(number)
+        known = self.history.trials.get(number) if isinstance(number, Hashable) else None
         if known is None:
             raise ValueError(f"no trial {number!r} in this study; tell what ask returned")
         if known.asked is None:
@@ -352,10 +353,10 @@ class Study:
         if not isinstance(values, Result) or not result.seconds:
             elapsed = time.monotonic() - self._asked_at.get(number, time.monotonic())
             result = replace(result, seconds=elapsed)
-        step = finished(known.asked, self._checked(result, known.free))
+        step = finished(known.asked, self._plain(result, known.free))
         self._append(result_row(step))
         updated = replace(known, steps=(*known.steps, step), asked=None)
-        self.history.trials[number] = updated
+        self.history.put(updated)
         self.history.results += 1
         self._handed.discard(number)
         if updated.replicate == 0:
@@ -364,34 +365,24 @@ class Study:
         return updated
 
     def _result(self, values: float | Mapping[str, float] | None, error: str | None) -> Result:
+        if error is not None and values is not None:
+            raise ValueError(f"tell got both values {values!r} and error {error!r}; give one of them")
         if error is not None:
-            return Result(error=error)
+            return Result(error=str(error))
         if values is None:
             raise ValueError("tell got neither values nor an error; give a number, a map, or error='...'")
         if isinstance(values, Mapping):
             return Result(metrics=values)
         return Result(metrics={self.problem.objectives[0].name: values})
 
-    def _checked(self, result: Result, free: Metrics) -> Result:
+    def _plain(self, result: Result, free: Metrics) -> Result:
         """Return ``result`` with plain floats; a needed one that is not finite becomes an error."""
         if result.error is not None:
             return result
-        for objective in self.problem.objectives:
-            if objective.name not in {*result.metrics, *free, "seconds"}:
-                raise ValueError(
-                    f"metrics {dict(result.metrics)!r} lack the objective {objective.name!r}; tell it too"
-                )
-        needed = {one.name for one in self.problem.objectives} | {
-            one.name for one in self.problem.constraints
-        }
-        metrics: dict[str, float] = {"seconds": result.seconds} if "seconds" in needed else {}
-        for name, value in result.metrics.items():
-            if isinstance(value, bool) or not isinstance(value, numbers.Real):
-                raise ValueError(f"metric {name!r} is {value!r}; tell a number")
-            metrics[name] = float(value)
-            if name in needed and not math.isfinite(metrics[name]):
-                return replace(result, metrics={}, error=f"nan: {name} is {metrics[name]}")
-        return replace(result, metrics=metrics)
+        needed = [name for name in self.problem.needed if name not in free or name in result.metrics]
+        timed = {"seconds": result.seconds} if "seconds" in needed else {}
+        metrics, error = checked_metrics({**timed, **result.metrics}, needed)
+        return replace(result, metrics={} if error else metrics, error=error)
 
     def _track(self, what: str, *arguments: Any) -> None:
         for tracker in list(self.trackers):
@@ -414,19 +405,27 @@ class Study:
         *,
         trials: int | None = None,
         budget: str | float | None = None,
+        folds: int | None = None,
         limits: Limits | None = None,
     ) -> Trial | None:
         """Evaluate ``f(config)`` or ``f(config, context)``; return the best trial.
 
         ``trials`` counts starts and ``budget`` active seconds (or "30m"), both from now on; whichever comes first
-        ends it, and so does an exhausted space. What raises is a failed trial. With ``limits``, evaluations run in a
-        child process that keeps them.
+        ends it, and so does an exhausted space (``exhausted`` says so). What raises is a failed trial. With ``limits``,
+        evaluations run in a child process that keeps them. ``folds`` calls ``f(config, context)`` once per fold of a
+        cross-validation, with ``context.fold``, and counts the means, see ``nas.function.Folded``.
         """
+        if not callable(function):
+            raise ValueError(f"optimize got {function!r}; give a function f(config) or f(config, context)")
+        if trials is not None and trials < 0:
+            raise ValueError(f"trials={trials}; give how many to start from now on, 0 or more")
         if trials is None and budget is None and self.problem.space.size == math.inf:
             raise ValueError("optimize has no end; give trials=, budget=, or a finite space")
         seconds = None if budget is None else self.seconds + Budget.parse_seconds(budget)
         total = None if trials is None else len(self.searched) + trials
-        estimator = Function(function, self.problem.objectives[0].name)
+        single = Function(function, self.problem.objectives[0].name)
+        needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
+        estimator = single if folds is None else Folded(single, folds, needed)
         executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
         scratch = Path(mkdtemp(prefix="nas-"))
         try:
@@ -484,7 +483,7 @@ class Study:
     ) -> None:
         """Wait for a result, or for the end of the time; tell what has come in."""
         left = None if budget.seconds is None else max(budget.seconds - self.seconds, 0.0)
-        landed, _ = wait_for(flights, timeout=left, return_when=FIRST_COMPLETED)
+        landed = self.wait(flights, left)
         if not landed:
             executor.stop()
             landed, _ = wait_for(flights)
@@ -492,11 +491,26 @@ class Study:
             trial = flights.pop(future)
             self.land(trial, future.result(), folder)
 
+    def wait(
+        self, flights: Collection["Future[Result]"], seconds: float | None = None
+    ) -> set["Future[Result]"]:
+        """Return which of ``flights`` landed first, within ``seconds``; trackers hear what is reported meanwhile."""
+        end = math.inf if seconds is None else time.monotonic() + seconds
+        while True:
+            left = max(end - time.monotonic(), 0.0)
+            landed, _ = wait_for(flights, timeout=min(left, FOLLOW), return_when=FIRST_COMPLETED)
+            for number, reports in self._reports.items():
+                for epoch, metrics in reports.new():
+                    self._track("reported", self.history.trials[number], epoch, metrics)
+            if landed or not left:
+                return landed
+
     def land(self, trial: Trial, result: Result, folder: Path, *, reached: int = 0) -> Trial:
         """Tell ``result`` of ``trial``, then drop the checkpoints that nobody needs any more.
 
         What was stopped stays unfinished, unless what it ``reached`` counts: then it is finished at so many epochs.
         """
+        self._reports.pop(trial.number, None)
         if result.stopped and not reached:
             return trial
         if result.stopped:
@@ -505,15 +519,21 @@ class Study:
             updated = self.tell(trial, result)
         except ValueError as error:
             updated = self.tell(trial, Result(error=f"exception: {error}", seconds=result.seconds))
-        self._tidy(updated, folder)
+        tidy(self.history, updated, folder, self._worth_keeping)
         return updated
+
+    def _worth_keeping(self) -> set[int]:
+        """Return the trials whose weights are promising or recent."""
+        recent = len(self.history.trials) - MAX_KEPT - 2 * self.scheduler.width
+        best = {trial.number for trial, _ in self.standing()[:MAX_KEPT]}
+        return best | set(range(max(recent, 0), len(self.history.trials)))
 
     def _shorten(self, trial: Trial, epochs: int) -> Trial:
         """Return ``trial`` as if it had been asked for no more than ``epochs``."""
         assert trial.asked is not None
         fidelity = replace(trial.asked.fidelity, epochs=epochs)
         trial = replace(trial, asked=replace(trial.asked, fidelity=fidelity))
-        self.history.trials[trial.number] = trial
+        self.history.put(trial)
         return trial
 
     def task(
@@ -531,6 +551,7 @@ class Study:
         last = trial.last
         checkpoint = scratch / last.checkpoint if last is not None and last.checkpoint else None
         found = checkpoint is not None and checkpoint.exists()
+        self._reports[trial.number] = Reports(scratch)
         fields: dict[str, Any] = {
             "seed": self.seed,
             "scratch": scratch,
@@ -544,30 +565,6 @@ class Study:
         }
         context = Context(**{**fields, **settings})
         return Task(estimator, decode(trial.config), fidelity, context, limits)
-
-    def _tidy(self, trial: Trial, folder: Path) -> None:
-        """Remove a trial's older checkpoints, and all of those that are neither promising nor recent."""
-        own, last = folder / folder_of(trial), trial.last
-        if last is None or (last.checkpoint is None and len(trial.steps) < 2 and not trial.failed):
-            return
-        good = trial.trained  # what failed late is still the model it was before
-        keep = good.checkpoint if good is not None else None
-        for path in own.glob("*.safetensors") if own.exists() else ():
-            if path.name != keep:
-                path.unlink(missing_ok=True)
-        kept = {other.number for other, _ in self.standing()[:MAX_KEPT]}
-        recent = len(self.history.trials) - MAX_KEPT - 2 * self.scheduler.width
-        known = {folder_of(other): other for other in self.history.trials.values()}
-        for path in folder.glob("trial-*"):
-            other = known.get(path.name, trial)
-            old = other.number < recent and other.number not in kept and other.asked is None
-            if old and other.replicate == 0:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def folder_of(trial: Trial) -> str:
-    """Return the name of the folder of a trial's checkpoints."""
-    return f"trial-{trial.number:04d}"
 
 
 def _name(plugin: str | Callable[..., Any]) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from rich.text import Text
 
 from estimators import dataset as images
 from estimators.device import find_device
-from nas.draws import Draw, rows
+from nas.draws import Draw, Row, rows
 from nas.inspection import Inspection, Pace, Size, check, inspect, pace
 from nas.joint import joint_space
 from nas.sensitivity import TRIES
 from nas.trial import Constraint
 from search_spaces.architecture import spaces
+from search_spaces.op import Shape
 
 WIDTH = 120  # columns where there is no terminal to ask
 EXACT = 1_000_000  # combinations up to which they are written out
@@ -45,8 +47,12 @@ def summarise(
     weights: str | None = None,
     png: str | None = None,
     as_json: bool = False,
+    nodes: bool = False,
 ) -> None:
-    """Print what the space ``name`` is like for ``data``; a ``ValueError`` at the end if no draw holds a constraint."""
+    """Print what the space ``name`` is like for ``data``; a ``ValueError`` at the end if no draw holds a constraint.
+
+    ``nodes``: a line for each node of the two networks shown, instead of one for each shape.
+    """
     bounds = [Constraint.parse(text) for text in constraints]
     spaces.get(name)
     check(samples, seed, bounds)
@@ -68,7 +74,7 @@ def summarise(
     if console is None:
         print(json.dumps({"space": name, "data": dataset.name, **plain(found)}, indent=1))
     else:
-        show(console, f"space {name}", found)
+        show(console, f"space {name}", found, nodes=nodes)
     if found.impossible:
         raise ValueError(found.impossible)
 
@@ -94,8 +100,8 @@ def plain(found: Inspection) -> dict[str, Any]:
     return values
 
 
-def show(console: Console, head: str, found: Inspection) -> None:
-    """Print the inspection on ``console``, under the line ``head``."""
+def show(console: Console, head: str, found: Inspection, *, nodes: bool = False) -> None:
+    """Print the inspection on ``console``, under the line ``head``; ``nodes`` as in ``summarise``."""
     _say(console, head)
     for name, size in found.sizes.items():
         _say(console, f"  {name + ':':14}{_size(size)}")
@@ -113,7 +119,9 @@ def show(console: Console, head: str, found: Inspection) -> None:
     for one in found.shown:
         parameters, macs = one.design.parameters, one.design.macs
         _say(console, f"\ndraw #{one.number}: {parameters:,} parameters, {macs:,} MACs")
-        console.print(_network(console, one))
+        console.print(_nodes(console, one) if nodes else _parts(console, one))
+    if found.shown and not nodes:
+        _say(console, "\n(--nodes lists every node)")
 
 
 def _say(console: Console, text: str) -> None:
@@ -194,7 +202,22 @@ def _pace(one: Pace) -> str:
     )
 
 
-def _network(console: Console, one: Draw) -> Table:
+def _parts(console: Console, one: Draw) -> Table:
+    """Return a row for each shape that nodes put out, in the order in which the network comes to them."""
+    table = _table(console, "output", "nodes", "parameters", "MACs", "ops")
+    table.columns[-1].justify = "left"
+    parts: dict[Shape, list[Row]] = {}
+    for row in rows(one.design):
+        parts.setdefault(row.shape, []).append(row)
+    for shape, part in parts.items():
+        ops = Counter(row.op.split(" ")[0] for row in part)
+        said = part[0].op if len(part) == 1 else ", ".join(f"{count} {op}" for op, count in ops.items())
+        sums = len(part), sum(row.parameters for row in part), sum(row.macs for row in part)
+        table.add_row("x".join(map(str, shape)), *(f"{value:,}" for value in sums), said)
+    return table
+
+
+def _nodes(console: Console, one: Draw) -> Table:
     table = _table(console, "node", "output", "parameters", "MACs", "op")
     table.columns[-1].justify = "left"
     for row in rows(one.design):

@@ -64,6 +64,25 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
     return result if result.seconds else dataclasses.replace(result, seconds=time.monotonic() - began)
 
 
+class Reports:
+    """What evaluations in the folder ``scratch`` report from now on, read while they run."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._path = scratch / PROGRESS
+        self._at = self._path.stat().st_size if self._path.exists() else 0
+
+    def new(self) -> list[tuple[int, dict[str, float]]]:
+        """Return (step, metrics) of every report since the last look; a line that is being written comes later."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._at)
+            whole, end, _ = file.read().rpartition(b"\n")
+        self._at += len(whole) + len(end)
+        rows = [json.loads(line) for line in whole.splitlines()]
+        return [(row.pop("step"), row) for row in rows]
+
+
 def _broken_disk(error: Exception) -> OSError | None:
     """Return ``error`` as an ``OSError`` if a disk failed; Rust libraries (safetensors) only say so in words."""
     if isinstance(error, OSError):

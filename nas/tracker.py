@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.trial import Problem, Step, Trial
+from nas.trial import Metrics, Problem, Step, Trial
 from search_spaces.registry import Registry
 
 trackers: "Registry[type[Tracker]]" = Registry("tracker", "nas.trackers")
@@ -20,6 +20,9 @@ class Tracker(ABC):
     @abstractmethod
     def started(self, trial: Trial) -> None:
         """A new trial begins (told once per trial, again after a resume for an unfinished one)."""
+
+    def reported(self, trial: Trial, epoch: int, metrics: Metrics) -> None:
+        """The step under way has trained ``epoch``, counted over the whole trial. A resume may tell it again."""
 
     @abstractmethod
     def logged(self, trial: Trial, step: Step, best: Trial | None) -> None:

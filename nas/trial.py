@@ -5,12 +5,17 @@ Notation
     start     the act of beginning a new design; ``--trials N`` counts starts
 """
 
+import math
+import numbers
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import stdev
+from typing import Any
 
 from estimators.estimator import Fidelity
 from estimators.metric import METRICS, Metric
+from nas.prior import Prior, log_density
 from search_spaces.registry import nearest
 from search_spaces.space import Configuration, Space
 
@@ -43,9 +48,12 @@ class Constraint:
     upper: bool
 
     @classmethod
-    def parse(cls, text: str) -> "Constraint":
-        """Read a constraint; a malformed one is a ``ValueError`` that shows the form."""
-        match = re.fullmatch(r"\s*([a-z_0-9]+)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*", text)
+    def parse(cls, text: str, *, own: bool = False) -> "Constraint":
+        """Read a constraint; a malformed one is a ``ValueError`` that shows the form.
+
+        It must name a known metric, unless ``own``: then any that the user tells.
+        """
+        match = re.fullmatch(r"\s*([^\s<>=]+)\s*(<=|>=)\s*([-+0-9.eE_]+)\s*", text)
         try:
             bound = float(match[3]) if match else None
         except ValueError:
@@ -54,10 +62,12 @@ class Constraint:
             raise ValueError(
                 f"constraint {text!r}: write METRIC<=NUMBER or METRIC>=NUMBER, for example 'params<=1e6'"
             )
-        if match[1] not in METRICS:
+        if match[1] not in METRICS and not own:
             raise ValueError(
                 f"constraint {text!r}: no metric {match[1]!r}; {nearest(match[1], list(METRICS))}"
             )
+        if match[1] not in METRICS:
+            return cls(match[1], bound, match[2] == "<=")
         upper, most = match[2] == "<=", METRICS[match[1]].most
         if bound < 0 if upper else bound > most:
             raise ValueError(
@@ -68,10 +78,15 @@ class Constraint:
 
     def violation(self, metrics: Metrics) -> float:
         """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""
+        margin = self.margin(metrics)
+        return margin if margin > 0 else 0.0
+
+    def margin(self, metrics: Metrics) -> float:
+        """Return how far ``metrics`` are beyond the bound, relative to it: negative inside, NaN when not yet known."""
         if self.name not in metrics:
-            return 0.0
+            return math.nan
         excess = metrics[self.name] - self.bound if self.upper else self.bound - metrics[self.name]
-        return max(excess, 0.0) / max(abs(self.bound), 1e-12)
+        return excess / max(abs(self.bound), 1e-12)
 
     def __str__(self) -> str:
         return f"{self.name}{'<=' if self.upper else '>='}{self.bound:g}"
@@ -81,7 +96,8 @@ class Constraint:
 class Step:
     """One evaluation of a trial, from fidelity ``start`` (epochs; 0 is fresh) to ``fidelity``. Never changes once done.
 
-    ``index`` counts the steps of the study in the order in which they were asked for.
+    ``index`` counts the steps of the study in the order in which they were asked for. ``folds`` holds the metrics of
+    each fold of a cross-validation, or its error in their place; ``metrics`` are then means over those that succeeded.
     """
 
     index: int
@@ -93,6 +109,12 @@ class Step:
     seconds: float = 0.0
     checkpoint: str | None = None
     error: str | None = None
+    folds: tuple[Metrics | str, ...] = ()
+
+    def spread(self, name: str) -> float:
+        """Return the sample standard deviation of metric ``name`` over the folds; NaN for fewer than two."""
+        values = [fold[name] for fold in self.folds if not isinstance(fold, str) and name in fold]
+        return stdev(values) if len(values) > 1 else math.nan
 
 
 @dataclass(frozen=True)
@@ -168,6 +190,25 @@ class Budget:
         return seconds
 
 
+def checked_metrics(metrics: Mapping[str, Any], needed: Sequence[str]) -> tuple[dict[str, float], str | None]:
+    """Return ``metrics`` as plain floats, and the error that a needed one is if it is not finite.
+
+    A ``ValueError`` says which is missing, or is no number.
+    """
+    for name in needed:
+        if name not in metrics:
+            raise ValueError(
+                f"metrics {dict(metrics)!r} lack {name!r}, an objective or constraint; tell it too"
+            )
+    plain = {}
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise ValueError(f"metric {name!r} is {value!r}; tell a number, such as float(...) of it")
+        plain[name] = float(value)
+    broken = next((name for name in needed if not math.isfinite(plain[name])), None)
+    return plain, None if broken is None else f"nan: {broken} is {plain[broken]}"
+
+
 def _identity(config: Configuration) -> str:
     return config.id
 
@@ -183,6 +224,9 @@ class Problem:
     ``key(config)`` is equal for configurations that decode to equal designs. ``measure(config)`` returns the free
     metrics; a ``ValueError`` from either means that the configuration decodes to nothing and is not proposed.
     ``timed`` says that the budget is time: a strategy may then weigh what it proposes by stored seconds.
+    ``features(config)`` are further numbers that follow from the design, the same names for every configuration, such
+    as those of its graph: a surrogate may learn from them beside the configuration. ``priors`` are the user's guesses
+    by path.
     """
 
     space: Space
@@ -191,6 +235,19 @@ class Problem:
     key: Callable[[Configuration], str] = field(default=_identity)
     measure: Callable[[Configuration], Metrics] = field(default=_nothing)
     timed: bool = False
+    features: Callable[[Configuration], Mapping[str, float]] | None = None
+    priors: Mapping[str, Prior] = field(default_factory=dict)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The metrics that every result must have: those that objectives and constraints name."""
+        return tuple(
+            dict.fromkeys([one.name for one in self.objectives] + [one.name for one in self.constraints])
+        )
+
+    def log_prior(self, config: Configuration) -> float:
+        """Return the log density of ``config`` under the priors; 0 is as likely as in a uniform draw."""
+        return log_density(self.space, self.priors, config)
 
     def losses(self, metrics: Metrics) -> tuple[float, ...]:
         """Return the objectives of ``metrics`` turned so that less is better."""

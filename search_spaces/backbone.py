@@ -1,5 +1,7 @@
 """A classifier of torchvision with another head, frozen up to a stage, for images of any side and colour."""
 
+import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,14 +56,17 @@ def with_head(
     """Return torchvision's ``name`` with its last linear map replaced by a head for ``classes``.
 
     The head is dropout and a linear map, behind one of ``hidden`` units if given. ``weights`` is a state_dict file
-    whose head is left out; one that does not fit is a ``ValueError``. ``frozen`` is the share of stages, from the
-    image on, that is not trained.
+    whose head is left out; one that does not fit is a ``ValueError``. A network on torch's meta device, which is only
+    counted, gets none: its file is looked at once in a process. ``frozen`` is the share of stages, from the image on,
+    that is not trained.
     """
     network: nn.Module = torchvision("models").get_model(name, weights=None)
     path = [path for path, module in network.named_modules() if isinstance(module, nn.Linear)][-1]
     last = network.get_submodule(path)
     assert isinstance(last, nn.Linear)
-    if weights is not None:
+    if weights is not None and last.weight.is_meta:
+        _check(name, weights, path)
+    elif weights is not None:
         _load(network, Path(weights), path)
     head: list[nn.Module] = [nn.Dropout(dropout)]
     if hidden is not None:
@@ -71,6 +76,14 @@ def with_head(
     setattr(network.get_submodule(parent), attribute, nn.Sequential(*head))
     stages = _stages(network, path)
     return Backbone(network, side, stages[: round(frozen * len(stages))])
+
+
+@lru_cache(maxsize=64)
+def _check(name: str, weights: str, head: str) -> None:
+    """Raise a ``ValueError`` if the file ``weights`` does not fit the backbone ``name``."""
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loading weights there does nothing, and says so
+        _load(torchvision("models").get_model(name, weights=None), Path(weights), head)
 
 
 def _load(network: nn.Module, path: Path, head: str) -> None:

@@ -1,7 +1,8 @@
 """Blocks: ops that are made of ops. A graph can be walked as it is written, or expanded down to its primitive ops.
 
 A block is one node of a design, so that keys, mutations and pictures stay small; the network, its source and its
-arithmetic are those of its body. Blocks may hold blocks.
+arithmetic are those of its body. Blocks may hold blocks. A key takes a block for one node and does not know its body:
+a space should not offer a block beside the same body in nodes of its own, nor two blocks with one body.
 """
 
 from abc import abstractmethod

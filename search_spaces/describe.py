@@ -19,6 +19,7 @@ from search_spaces.graph import INPUT, RATES, SUM, Graph, Node
 
 WIDTHS = frozenset({"filters", "units"}) | RATES
 ROUNDS = 2  # of Weisfeiler-Lehman beyond the ops themselves
+NUMBERS = ("log_parameters", "log_macs", "depth", "log_paths")
 MOST = 64  # different paths kept at a node: the most frequent ones
 
 
@@ -41,6 +42,11 @@ class Description:
     def numbers(self) -> tuple[float, float, float, float]:
         """The dense features: log_parameters, log_macs, depth, log_paths."""
         return self.log_parameters, self.log_macs, float(self.depth), self.log_paths
+
+    @property
+    def features(self) -> dict[str, float]:
+        """The numbers by name, and the counts: what a surrogate learns from."""
+        return {**dict(zip(NUMBERS, self.numbers, strict=True)), **self.counts}
 
     def vector(self, width: int) -> np.ndarray:
         """Return ``(4 + width,)`` float64: the numbers, then the counts by signed hashing (Weinberger et al. 2009)."""

@@ -3,7 +3,8 @@
 Two graphs are one network when they compute the same with the same weights, as far as that can be told without
 knowing the ops: names, skips and the order and nesting of sums do not count, nor does what stands on no path from the
 images to the output. Such parts are never built: a convolution that only zeros reach would add a constant at most.
-A node used twice is never taken for two nodes with weights of their own, as hashing the unfolded tree would.
+A node used twice is never taken for two nodes with weights of their own, as hashing the unfolded tree would. A block is
+one node with its attributes: its body written out (``search_spaces.block.expanded``) has another key.
 """
 
 import hashlib
@@ -105,7 +106,10 @@ class Graph:
         return (self if nodes == self.nodes else Graph(nodes, output)), output not in zero
 
     def key(self) -> str:
-        """Hash that is equal for equal networks: sixteen hexadecimal digits, the same on every machine."""
+        """Hash that is equal for equal networks: sixteen hexadecimal digits, the same on every machine.
+
+        Blocks are not looked into: one never equals its body.
+        """
         return self._key
 
     @cached_property

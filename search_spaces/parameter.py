@@ -6,6 +6,7 @@ Notation
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,17 @@ class Parameter(ABC):
         """Return the place of ``value`` in [0, 1]."""
 
     @abstractmethod
+    def bin(self, value: Value) -> tuple[float, float]:
+        """Return the stretch of [0, 1] that ``value`` takes up; its two ends are equal in a continuous range."""
+
+    @abstractmethod
     def problem(self, value: Any) -> str | None:
         """Return why ``value`` is not in this range, or None when it is."""
+
+    @property
+    @abstractmethod
+    def values(self) -> Sequence[Value]:
+        """All values of a discrete range in order; of a continuous one, its default alone."""
 
     @property
     @abstractmethod
@@ -41,13 +51,19 @@ class Parameter(ABC):
 def _check_range(kind: str, low: float, high: float, log: bool, default: float | None) -> None:
     for name, number in (("low", low), ("high", high)):
         if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-            raise ValueError(f"{kind}: {name}={number!r} is not a finite number")
+            raise ValueError(f"{kind}: {name}={number!r} is not a finite number; give one")
     if low > high:
         raise ValueError(f"{kind}: low={low!r} lies above high={high!r}; swap them")
     if log and low <= 0:
         raise ValueError(f"{kind}: low={low!r} with log=True; a log scale needs low > 0")
-    if default is not None and not low <= default <= high:
-        raise ValueError(f"{kind}: default={default!r} lies outside [{low!r}, {high!r}]")
+    if default is None:
+        return
+    if isinstance(default, bool) or not isinstance(default, int | float):
+        raise ValueError(f"{kind}: default={default!r} is not a number; give one from {low!r} to {high!r}")
+    if not low <= default <= high:
+        raise ValueError(
+            f"{kind}: default={default!r} lies outside [{low!r}, {high!r}]; give one inside, or leave it out"
+        )
 
 
 @dataclass(frozen=True)
@@ -80,10 +96,17 @@ class Float(Parameter):
             return 0.5
         return min(max(((math.log(value) if self.log else value) - low) / (high - low), 0.0), 1.0)
 
+    def bin(self, value: Value) -> tuple[float, float]:
+        return (self.unit(value), self.unit(value)) if self.high > self.low else (0.0, 1.0)
+
     def problem(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             return f"{value!r} is not a finite number"
         return None if self.low <= value <= self.high else f"{value!r} lies outside [{self.low}, {self.high}]"
+
+    @property
+    def values(self) -> Sequence[Value]:
+        return (self.default,)
 
     @property
     def size(self) -> float:
@@ -112,7 +135,7 @@ class Int(Parameter):
             raise ValueError(
                 f"Int: low={low!r}, high={high!r}, step={step!r} must be integers with step >= 1"
             )
-        if default is not None and (default - low) % step:
+        if default is not None and (not isinstance(default, int) or (default - low) % step):
             raise ValueError(f"Int: default={default!r} is not {low} plus a multiple of step={step}")
         last = low + (high - low) // step * step
         for name, value in (("low", low), ("high", last), ("log", log), ("step", step), ("preset", default)):
@@ -134,6 +157,11 @@ class Int(Parameter):
         low, high = self._bounds
         return ((math.log(value) if self.log else value) - low) / (high - low)
 
+    def bin(self, value: Value) -> tuple[float, float]:
+        assert isinstance(value, int)
+        begin = self.unit(value - 0.5 * self.step) if value > self.low else 0.0
+        return begin, self.unit(value + 0.5 * self.step) if value < self.high else 1.0
+
     def problem(self, value: Any) -> str | None:
         if isinstance(value, bool) or not isinstance(value, int):
             return f"{value!r} is not an integer"
@@ -144,6 +172,10 @@ class Int(Parameter):
             if (value - self.low) % self.step
             else None
         )
+
+    @property
+    def values(self) -> Sequence[Value]:
+        return range(self.low, self.high + 1, self.step)
 
     @property
     def size(self) -> float:

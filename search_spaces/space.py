@@ -20,7 +20,12 @@ from typing import Any, Union
 import numpy as np
 
 from search_spaces.configuration import Configuration, Value
+from search_spaces.grid import grid
+from search_spaces.inside import inside, nearest_inside
+from search_spaces.linear import Limit, Linear, listed
 from search_spaces.parameter import Float, Int, Parameter
+from search_spaces.registry import nearest
+from search_spaces.slot import Conditions, Slot
 
 __all__ = ["Choice", "Configuration", "Float", "Int", "Linear", "Parameter", "Slot", "Space", "Value"]
 
@@ -112,6 +117,12 @@ class Choice(Parameter):
             return (place + 0.5) / len(self.options)
         return self._ends[place] - 0.5 * self.weights[place] / sum(self.weights)
 
+    def bin(self, value: Value) -> tuple[float, float]:
+        place = self.index(value)
+        if not self.weights:
+            return place / len(self.options), (place + 1) / len(self.options)
+        return self._ends[place - 1] if place else 0.0, self._ends[place]
+
     @cached_property
     def _ends(self) -> list[float]:
         """Where the bin of each option ends in [0, 1]."""
@@ -130,6 +141,10 @@ class Choice(Parameter):
         return None if known else f"{value!r} is not one of {list(self.options)!r}"
 
     @property
+    def values(self) -> Sequence[Value]:
+        return self.options
+
+    @property
     def size(self) -> float:
         return len(self.options)
 
@@ -142,39 +157,12 @@ class Choice(Parameter):
         )
 
 
-@dataclass(frozen=True)
-class Linear:
-    """``sum(weight * value) <= bound`` over numeric paths; an inactive parameter counts as zero."""
-
-    weights: Mapping[str, float]
-    bound: float
-
-    def holds(self, values: Mapping[str, Value]) -> bool:
-        """Return whether ``values`` satisfy the constraint."""
-        return sum(w * float(values.get(path) or 0) for path, w in self.weights.items()) <= self.bound + 1e-12
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A parameter at its path, and what makes it active: of each (path, options), one option must be chosen."""
-
-    path: str
-    parameter: Parameter
-    conditions: tuple[tuple[str, tuple[Value, ...]], ...] = ()
-
-    def active(self, values: Mapping[str, Value]) -> bool:
-        """Return whether the parameter exists, given the values of those that stand before it."""
-        if not self.conditions:
-            return True
-        path, options = self.conditions[-1]  # what it opens is active only where it is active itself
-        return path in values and values[path] in options
-
-
 class Space:
     """A product of named parts: parameters, or spaces of their own.
 
-    ``constraints`` are linear inequalities over numeric paths, kept by rejection: a space in which 10,000 draws
-    satisfy none is a ``ValueError`` at the first ``sample``.
+    ``constraints`` are linear inequalities over numeric paths. Those of a nested space count too, where it is open.
+    What is drawn, completed, enumerated and the default hold them; a space in which nothing does is a ``ValueError``
+    at the first draw.
     """
 
     def __init__(self, *, constraints: Sequence[Linear] = (), **parts: Union[Parameter, "Space"]) -> None:
@@ -185,13 +173,29 @@ class Space:
                 raise ValueError(f"Space: part name {name!r} holds a dot; dots separate the parts of a path")
         self.parts = dict(parts)
         self.constraints = tuple(constraints)
-        known = {slot.path for slot in self.slots}
         for constraint in self.constraints:
+            if not isinstance(constraint, Linear):
+                raise ValueError(
+                    f"Space: constraint {constraint!r} is no Linear; write Linear({{'a': 1, 'b': 2}}, 8) for "
+                    "a + 2 b <= 8"
+                )
             for path in constraint.weights:
-                if path not in known:
-                    raise ValueError(
-                        f"Space: a constraint names {path!r}, which is not a parameter of this space"
-                    )
+                self._constrained(path)
+
+    def _constrained(self, path: str) -> None:
+        """Raise a ``ValueError`` if no constraint may name ``path``."""
+        if path not in self._slot:
+            raise ValueError(
+                f"Space: a constraint names {path!r}, which is not a parameter of this space; "
+                + nearest(path, list(self._slot))
+            )
+        parameter = self._slot[path].parameter
+        if isinstance(parameter, Choice) and not all(
+            isinstance(o, bool | int | float) for o in parameter.options
+        ):
+            raise ValueError(
+                f"Space: a constraint names {path!r}, whose options are not numbers; leave it out"
+            )
 
     def __repr__(self) -> str:
         return f"Space({', '.join(f'{name}={part!r}' for name, part in self.parts.items())})"
@@ -201,7 +205,7 @@ class Space:
         """Every parameter with its path and conditions, parents before what they open."""
         return tuple(self._walk("", ()))
 
-    def _walk(self, prefix: str, conditions: tuple[tuple[str, tuple[Value, ...]], ...]) -> Iterator[Slot]:
+    def _walk(self, prefix: str, conditions: Conditions) -> Iterator[Slot]:
         for name, part in self.parts.items():
             path = prefix + name
             if isinstance(part, Space):
@@ -211,6 +215,23 @@ class Space:
             if isinstance(part, Choice):
                 for slot in part.opened(path):
                     yield Slot(slot.path, slot.parameter, (*conditions, *slot.conditions))
+
+    @cached_property
+    def limits(self) -> tuple[Limit, ...]:
+        """All constraints with full paths, those of nested spaces among them."""
+        return tuple(self._limits("", ()))
+
+    def _limits(self, prefix: str, conditions: Conditions) -> Iterator[Limit]:
+        for one in self.constraints:
+            yield Limit(Linear({prefix + path: w for path, w in one.weights.items()}, one.bound), conditions)
+        for name, part in self.parts.items():
+            path = prefix + name
+            if isinstance(part, Space):
+                yield from part._limits(path + ".", conditions)
+            elif isinstance(part, Choice):
+                for option, space in part.spaces.items():
+                    inner = f"{path}." if part.shared else f"{path}.{option}."
+                    yield from space._limits(inner, (*conditions, (path, (option,))))
 
     @cached_property
     def _slot(self) -> dict[str, Slot]:
@@ -234,8 +255,6 @@ class Space:
     def parameter(self, path: str) -> Parameter:
         """Return the parameter at ``path``; an unknown path is a ``ValueError``."""
         if path not in self._slot:
-            from search_spaces.registry import nearest
-
             raise ValueError(f"no parameter {path!r} in this space; {nearest(path, list(self._slot))}")
         return self._slot[path].parameter
 
@@ -243,6 +262,11 @@ class Space:
     def size(self) -> float:
         """Number of distinct configurations (constraints not counted); ``inf`` with a continuous parameter."""
         return math.prod(_count(part) for part in self.parts.values())
+
+    @cached_property
+    def discrete(self) -> bool:
+        """Whether no parameter is continuous."""
+        return all(slot.parameter.size < math.inf for slot in self.slots)
 
     @cached_property
     def dimensions(self) -> int:
@@ -253,42 +277,98 @@ class Space:
     def fingerprint(self) -> str:
         """Hash of the description of the space: equal for equal spaces on every machine."""
         text = json.dumps([[s.path, repr(s.parameter), s.conditions] for s in self.slots], default=str)
-        return hashlib.sha256((text + repr(self.constraints)).encode()).hexdigest()[:16]
+        return hashlib.sha256((text + repr(self.limits)).encode()).hexdigest()[:16]
 
     def sample(self, rng: np.random.Generator) -> Configuration:
         """Draw a configuration uniformly in the unit cube of its active parameters."""
         return self.complete({}, rng)
 
-    def default(self) -> Configuration:
-        """Return the configuration of every active parameter's default; trial 0 of a search."""
+    def default(self, preferred: Mapping[str, Value] | None = None) -> Configuration:
+        """Return what of ``preferred`` is active, and every other active parameter's default; trial 0 of a search.
+
+        Where that breaks constraints, numbers whose default nobody gave move as little as they can, then those
+        preferred. A ``ValueError`` says that the defaults given cannot hold.
+        """
+        preferred = preferred or {}
+        values = self.filled(preferred)
+        if all(limit.holds(values) for limit in self.limits):
+            return Configuration(values)
+        given = {slot.path for slot in self.slots if slot.path not in preferred and _given(slot.parameter)}
+        for kept in (given | preferred.keys(), given):
+            if (found := nearest_inside(self._slot, self.limits, values, kept)) is not None:
+                return Configuration(found)
+        raise ValueError(
+            f"the defaults {listed({path: values[path] for path in values if path in given})} break the constraints "
+            f"{', '.join(str(limit.linear) for limit in self.limits)}; change a default=, or loosen a bound"
+        )
+
+    def filled(self, partial: Mapping[str, Value]) -> dict[str, Value]:
+        """Return what of ``partial`` is active and every other active parameter's default, constraints not asked."""
         values: dict[str, Value] = {}
         for slot in self.slots:
             if slot.active(values):
-                values[slot.path] = slot.parameter.default
+                path = slot.path
+                values[path] = partial.get(path, slot.parameter.default)
+        return values
+
+    def complete(
+        self,
+        partial: Mapping[str, Value],
+        rng: np.random.Generator,
+        *,
+        fixed: Mapping[str, Value] | None = None,
+    ) -> Configuration:
+        """Keep what of ``partial`` is active and in range, draw the rest. The way every operator ends.
+
+        Where constraints do not hold then, what was drawn moves, then what was kept; ``fixed`` values, which count
+        before those of ``partial``, never do. A ``ValueError`` says that nothing holds the constraints.
+        """
+        wanted = {**partial, **fixed} if fixed else partial
+        if not self.limits:
+            return Configuration(self._fill(wanted, rng)[0])
+        values = inside(lambda kept: self._fill(kept, rng), self._slot, self.limits, wanted, fixed or {}, rng)
         return Configuration(values)
 
-    def complete(self, partial: Mapping[str, Value], rng: np.random.Generator) -> Configuration:
-        """Keep what of ``partial`` is active and in range, draw the rest. The way every operator ends."""
+    def _fill(
+        self, partial: Mapping[str, Value], rng: np.random.Generator
+    ) -> tuple[dict[str, Value], list[str]]:
+        """Return values of all active parameters, and the paths of those that were drawn."""
         slots, skips = self.slots, self._skips
-        for _ in range(10_000):
-            values: dict[str, Value] = {}
-            at = 0
-            while at < len(slots):
-                slot = slots[at]
-                if not slot.active(values):
-                    at = skips[at]
-                    continue
-                at += 1
-                path = slot.path
-                fits = path in partial and slot.parameter.problem(partial[path]) is None
-                values[path] = partial[path] if fits else slot.parameter.value(float(rng.random()))
-            if all(constraint.holds(values) for constraint in self.constraints):
-                return Configuration(values)
-        if partial:
-            return self.complete({}, rng)
-        raise ValueError(
-            f"10,000 draws satisfy none of the constraints {list(self.constraints)!r}; loosen a bound"
-        )
+        values: dict[str, Value] = {}
+        drawn = []
+        at = 0
+        while at < len(slots):
+            slot = slots[at]
+            if not slot.active(values):
+                at = skips[at]
+                continue
+            at += 1
+            path = slot.path
+            if path in partial and slot.parameter.problem(partial[path]) is None:
+                values[path] = partial[path]
+            else:
+                values[path] = slot.parameter.value(float(rng.random()))
+                drawn.append(path)
+        return values, drawn
+
+    def partial(self, values: Mapping[str, Value]) -> dict[str, Value]:
+        """Return ``values`` with the options they imply, or raise a ``ValueError`` that names the first wrong path.
+
+        Wrong is a path that the space does not have, a value out of range, and one that another value rules out.
+        """
+        given: dict[str, Any] = {p: v.item() if isinstance(v, np.generic) else v for p, v in values.items()}
+        for path, value in tuple(given.items()):
+            if problem := self.parameter(path).problem(value):
+                raise ValueError(f"parameter {path!r}: {problem}")
+            if isinstance(self.parameter(path), Float):
+                given[path] = float(value)
+            for choice, options in self._slot[path].conditions:
+                if given.setdefault(choice, options[0]) not in options:
+                    raise ValueError(
+                        f"parameter {path!r} is inactive with {choice!r} at {given[choice]!r}; leave it out, or "
+                        f"choose {' or '.join(map(repr, options))}"
+                    )
+        return given
 
     def check(self, config: Mapping[str, Value]) -> Configuration:
         """Return ``config`` as a Configuration, or raise a ``ValueError`` that names the first wrong path."""
@@ -304,9 +384,10 @@ class Space:
             if path not in values:
                 why = "is inactive under these choices" if path in self._slot else "is not in this space"
                 raise ValueError(f"parameter {path!r} {why}; leave it out")
-        for constraint in self.constraints:
-            if not constraint.holds(values):
-                raise ValueError(f"{values!r} breaks the constraint {constraint!r}")
+        for limit in self.limits:
+            if not limit.holds(values):
+                named = {path: values[path] for path in limit.linear.weights if path in values}
+                raise ValueError(f"{listed(named)} breaks the constraint {limit.linear}; change one of them")
         return Configuration(values)
 
     def encode(self, config: Mapping[str, Value]) -> np.ndarray:
@@ -325,32 +406,25 @@ class Space:
             at += width
         return row
 
-    def grid(self) -> Iterator[Configuration]:
-        """Yield every configuration of an all-discrete space, in order; a continuous range is a ``ValueError``."""
-        for slot in self.slots:
-            if slot.parameter.size == math.inf:
-                raise ValueError(
-                    f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float"
-                )
-        yield from self._grid({}, 0)
+    def grid(self, levels: int | None = None) -> Iterator[Configuration]:
+        """Yield every configuration of an all-discrete space that holds the constraints, in order.
 
-    def _grid(self, values: dict[str, Value], at: int) -> Iterator[Configuration]:
-        while at < len(self.slots) and not self.slots[at].active(values):
-            at += 1
-        if at == len(self.slots):
-            if all(constraint.holds(values) for constraint in self.constraints):
-                yield Configuration(values)
-            return
-        slot = self.slots[at]
-        count = int(slot.parameter.size)
-        options = (slot.parameter.options if isinstance(slot.parameter, Choice) else None) or [
-            slot.parameter.low + i * slot.parameter.step
-            if isinstance(slot.parameter, Int)
-            else slot.parameter.default
-            for i in range(count)
-        ]
-        for option in options:
-            yield from self._grid({**values, slot.path: option}, at + 1)
+        A continuous range takes ``levels`` evenly spaced values, both bounds among them; without it, or with fewer
+        than two, it is a ``ValueError``.
+        """
+        if levels is not None and levels < 2:
+            raise ValueError(f"levels={levels!r}; a grid needs 2 or more on a continuous parameter")
+        for slot in self.slots:
+            if slot.parameter.size == math.inf and levels is None:
+                raise ValueError(
+                    f"parameter {slot.path!r} is continuous; a grid needs Int or Choice instead of Float, or levels="
+                )
+        return grid(self.slots, self.limits, levels or 0)
+
+
+def _given(parameter: Parameter) -> bool:
+    """Return whether somebody gave the default of a number."""
+    return isinstance(parameter, Float | Int) and parameter.preset is not None
 
 
 def _width(parameter: Parameter) -> int:

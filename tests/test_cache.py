@@ -1,5 +1,6 @@
 """The cache of decoded folders: made once, by one process, whole or not at all, bounded, and repaired."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -61,6 +62,52 @@ def test_a_damaged_entry_is_made_anew(damage):
     damage(file)
     assert fetched("a") == (b"content", True)
     assert fetched("a") == (b"content", False)
+
+
+LARGE = 8 * cache.SAMPLES * cache.PIECE  # bytes, most of them in no sample
+
+
+@contextlib.contextmanager
+def entry_opened(later):
+    """Yield the file of the entry "a", made here, to be changed; its time of change ends ``later`` by so many ns."""
+    fetched("a", bytes(LARGE))
+    path = cache.place() / "kind-a" / "file"
+    before = path.stat()
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        yield file
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + later))
+
+
+@pytest.mark.parametrize("at", [0, cache.PIECE + 5, LARGE // 2, LARGE - 1])
+def test_a_byte_written_anywhere_is_noticed(at):
+    with entry_opened(later=1) as file:
+        file.seek(at)
+        file.write(b"1")
+    assert fetched("a", bytes(LARGE)) == (bytes(LARGE), True)
+
+
+@pytest.mark.parametrize(("at", "noticed"), [(0, True), (LARGE - 1, True), (cache.PIECE + 5, False)])
+def test_of_what_a_disk_flips_the_samples_are_noticed(at, noticed):
+    with entry_opened(later=0) as file:
+        file.seek(at)
+        file.write(b"1")
+    assert fetched("a", bytes(LARGE))[1] == noticed
+
+
+def test_a_truncated_file_is_noticed_whatever_its_time_says():
+    with entry_opened(later=0) as file:
+        file.truncate(LARGE - 1)
+    assert fetched("a", bytes(LARGE)) == (bytes(LARGE), True)
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_all_bytes_are_read_only_of_what_was_touched(later, monkeypatch):
+    with entry_opened(later):
+        pass
+    read, checksum = [], cache._checksum
+    monkeypatch.setattr(cache, "_checksum", lambda path: read.append(path.name) or checksum(path))
+    assert fetched("a", b"") == (bytes(LARGE), False) and read == ["file"] * later
 
 
 def test_what_fails_leaves_nothing():

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -177,6 +178,10 @@ def test_a_design_of_ones_own_is_traced(tmp_path):
     folder = exporters.get("pytorch")().export(one, tmp_path / "own")
     assert exporters.get("pytorch")().verify(folder)["top1_equal"] == 1
     assert evaluate_exported(folder, one.images[:1]).shape == (1, 5)
+    single = replace(one, images=one.images[:1], labels=one.labels[:1])
+    folder = exporters.get("pytorch")().export(single, tmp_path / "single")
+    assert exporters.get("pytorch")().verify(folder)["images"] == 1
+    assert evaluate_exported(folder, one.images[:3]).shape == (3, 5)
 
 
 def test_predict_reads_pictures_as_training_did(exported, tmp_path, monkeypatch):

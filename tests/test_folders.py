@@ -189,6 +189,17 @@ def test_the_summary_names_what_matters(tmp_path):
     assert ", ..., " in summary(load(many)) and max(map(len, summary(load(many)).splitlines())) <= 110
 
 
+def test_the_notes_say_whose_proportions_are_lost(tmp_path):
+    folder = noise(tmp_path / "own", count=10)
+    assert not any(note.startswith("resized: ") for note in load(folder).notes)
+    Image.new("RGB", (9, 9)).save(folder / "a" / "square.png")
+    assert "resized: pictures of 2 size(s) resized to 8x8" in load(folder).notes
+    Image.new("RGB", (12, 9)).save(folder / "a" / "wide.png")
+    Image.new("RGB", (9, 12)).save(folder / "b" / "high.png")
+    text = "; 2 are not square and lose their proportions: crop them before to keep these"
+    assert f"resized: pictures of 4 size(s) resized to 8x8{text}" in load(folder).notes
+
+
 def test_an_empty_validation_folder_counts_as_none(tmp_path):
     folder = noise(tmp_path / "own" / "train", count=10).parent
     (folder / "val" / "a").mkdir(parents=True)

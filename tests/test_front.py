@@ -14,6 +14,7 @@ import torch
 
 import nas
 from estimators.dataset import load
+from nas.checkpoints import folder_of
 from nas.cli import main
 from nas.folder import Settings
 from nas.front import _extended
@@ -21,7 +22,7 @@ from nas.history import History
 from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
 from nas.session import Session
 from nas.storages.log import Log
-from nas.study import folder_of
+from nas.strategy import strategies
 from nas.trial import Trial
 from search_spaces.space import Configuration, Int
 
@@ -90,7 +91,7 @@ def test_show_export_verify_and_list(run, tmp_path, capsys):
     main(["export", path, "--trial", str(number), "--to", str(tmp_path / "trial")])
     assert (tmp_path / "trial" / "model.py").is_file()
     main(["list"])
-    assert "strategies:  auto, evolution, gp, grid, random" in capsys.readouterr().out
+    assert f"strategies:  {', '.join(strategies.names())}" in capsys.readouterr().out
 
 
 def test_resume_adds_to_a_finished_run(small, tmp_path):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import statistics
 from math import prod
 
@@ -192,9 +193,10 @@ def test_memory_bounds_what_autograd_saves():
         assert 0.5 < sum(kept.values()) / outputs < 1.2
 
 
-def printed(found, terminal=False):
+def printed(found, terminal=False, nodes=False):
     out = io.StringIO()
-    show(Console(file=out, force_terminal=terminal, width=120, highlight=False), "space small", found)
+    console = Console(file=out, force_terminal=terminal, width=120, highlight=False)
+    show(console, "space small", found, nodes=nodes)
     return out.getvalue()
 
 
@@ -213,6 +215,27 @@ def test_print_and_json_hold_the_same(found):
         assert sum(node["parameters"] for node in told["nodes"]) == one.design.parameters
         assert sum(node["macs"] for node in told["nodes"]) == one.design.macs
         assert [prod(row.shape) for row in rows(one.design)][-1] == 2
+
+
+def test_networks_are_summed_up_by_shape_or_listed_by_node(found):
+    short, long = (printed(found, nodes=nodes).partition("draw #")[2] for nodes in (False, True))
+    assert short.splitlines()[1].split() == ["output", "nodes", "parameters", "MACs", "ops"]
+    assert long.splitlines()[1].split() == ["node", "output", "parameters", "MACs", "op"]
+    for what, text in enumerate((short, long)):
+        for one, part in zip(found.shown, text.split("draw #"), strict=True):
+            table = [
+                line.split() for line in part.splitlines() if re.search(r"\dx?\d* +[\d,]+ +[\d,]+  ", line)
+            ]
+            assert sum(int(row[2].replace(",", "")) for row in table) == one.design.parameters
+            nodes = [1] * len(table) if what else [int(row[1]) for row in table]
+            assert sum(nodes) == len(rows(one.design))
+    assert short.endswith("(--nodes lists every node)\n") and "--nodes" not in long
+
+
+def test_a_long_network_is_a_few_lines(capsys):
+    main(["space", "cell", "--data", "digits", "--samples", "2", "--no-timing"])
+    draws = capsys.readouterr().out.partition("\ndraw #0")[2]
+    assert len(draws.splitlines()) < 30 and " sum" in draws
 
 
 def test_the_same_seed_draws_the_same(found):

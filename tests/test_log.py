@@ -204,3 +204,8 @@ def test_a_missing_folder(tmp_path):
         ValueError, match=r"cannot open the store .*: No such file or directory; choose a folder"
     ):
         Log(tmp_path / "none" / "study.log")
+
+
+def test_a_folder_is_no_store(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot open the store .*: Is a directory; name a file in it"):
+        Log(tmp_path)

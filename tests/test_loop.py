@@ -149,6 +149,14 @@ def test_batch_bounds_leave_out_small_rests(n: int, size: int, last: int) -> Non
     assert all(a[1] == b[0] for a, b in itertools.pairwise(bounds))
 
 
+def test_one_image_is_no_batch() -> None:
+    assert batch_bounds(2, 16) == [(0, 2)] and batch_bounds(3, 2) == [(0, 2)]
+    with pytest.raises(
+        ValueError, match="1 image to train on, which batch norm cannot take; give at least 2"
+    ):
+        batch_bounds(1, 16)
+
+
 def test_an_epoch_visits_every_member_once_and_repeats_by_seed() -> None:
     data, members = images(), torch.arange(3, 35)
     plain = Standardise.identity(3)

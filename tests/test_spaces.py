@@ -8,8 +8,10 @@ import torch
 from test_ops import macs_of
 
 from nas.operators import mutate, uniform_crossover
+from search_spaces import backbone
 from search_spaces.architecture import Architecture, Design, Opaque, SearchSpace, spaces
 from search_spaces.architecture import family as named
+from search_spaces.block import Block, expanded, walk
 from search_spaces.network import Network, shapes_of
 from search_spaces.recipe import Recipe, recipe_space
 from search_spaces.source import source
@@ -120,6 +122,18 @@ def test_five_hundred_samples(name):
         check_sample(family, family.space.sample(rng))
 
 
+@pytest.mark.parametrize("name", ["mobile", "residual", "vit"])
+def test_no_two_blocks_of_a_space_are_one_body(name):
+    """A key takes a block for one node, so two names of one body would be two networks."""
+    family, rng, bodies = spaces.get(name)((3, 32, 32), 10), np.random.default_rng(0), {}
+    for _ in range(60):
+        graph = family.decode(family.space.sample(rng), family.shape).simplified()
+        for node, op, (shape, *_), _ in walk(graph, family.shape):
+            if isinstance(op, Block):
+                bodies[node.label, shape] = shape, expanded(op.body(shape), shape).key()
+    assert len(set(bodies.values())) == len(bodies) > 50
+
+
 def test_depths_share_their_blocks():
     family = spaces.get("mobile")((3, 32, 32), 10)
     config = family.space.default()
@@ -163,6 +177,24 @@ def test_backbones_begin_from_given_weights(tmp_path):
     )
 
 
+def test_counting_reads_the_weights_of_a_backbone_once(tmp_path, monkeypatch):
+    model = torchvision("models").get_model("shufflenet_v2_x0_5", weights=None)
+    torch.save(model.state_dict(), tmp_path / "shufflenet_v2_x0_5.pth")
+    family = spaces.get("backbone")((3, 32, 32), 5, weights=str(tmp_path))
+    read, original = [], backbone._read
+    monkeypatch.setattr(backbone, "_read", lambda path: read.append(path.name) or original(path))
+    searched, counts = SearchSpace(family, Space()), set()
+    for frozen in (0.0, 0.5, 1.0):
+        config = Configuration({**searched.space.default(), "architecture.frozen": frozen})
+        counts.add(searched.decode(config).parameters)
+    assert read == ["shufflenet_v2_x0_5.pth"]
+    plain = SearchSpace(spaces.get("backbone")((3, 32, 32), 5), Space())
+    values = {**plain.space.default(), "architecture.backbone": "shufflenet_v2_x0_5"}
+    assert counts == {plain.decode(Configuration(values)).parameters}
+    network = searched.decode(config).network()
+    assert torch.equal(network.network.conv1[0].weight, model.conv1[0].weight) and len(read) == 2
+
+
 def test_weights_that_do_not_fit_say_so(tmp_path):
     with pytest.raises(ValueError, match=r"name it like resnet18\.pth"):
         spaces.get("backbone")((3, 32, 32), 5, weights=str(tmp_path))
@@ -170,6 +202,9 @@ def test_weights_that_do_not_fit_say_so(tmp_path):
     family = spaces.get("backbone")((3, 32, 32), 5, weights=str(tmp_path / "resnet18.pth"))
     with pytest.raises(ValueError, match="do not fit their backbone"):
         family.build(family.space.default())
+    searched = SearchSpace(family, Space())
+    with pytest.raises(ValueError, match="do not fit their backbone"):
+        searched.measure(searched.space.default())
     with pytest.raises(ValueError, match="takes no weights"):
         named("chain", (3, 32, 32), 5, weights=str(tmp_path))
 

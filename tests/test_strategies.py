@@ -4,15 +4,16 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import qmc
 
 from estimators.estimator import Fidelity, Result
-from nas.hpo.pareto import nondominated
+from nas.hpo.pareto import hypervolume, nondominated
+from nas.observations import levelled
 from nas.scheduler import schedulers
-from nas.strategies.gp import _levelled
 from nas.strategy import EXHAUSTED, strategies
 from nas.study import Study
 from nas.trial import Constraint, Objective, Problem
-from search_spaces.space import Choice, Configuration, Float, Int, Space
+from search_spaces.space import Choice, Configuration, Float, Int, Linear, Space
 
 LADDER = (Fidelity(1), Fidelity(3), Fidelity(9))
 MIXED = Space(
@@ -94,7 +95,7 @@ def test_pending_trials_are_distinct_and_constraints_hold(strategy):
     assert all(trial.config["depth"] <= 3 for trial in problem_study.trials)
 
 
-@pytest.mark.parametrize("strategy", ["evolution", "gp", "auto"])
+@pytest.mark.parametrize("strategy", ["evolution", "gp", "auto", "local"])
 def test_better_than_random_search(strategy):
     def reached(name, seed):
         study = Study(MIXED, strategy=name, seed=seed)
@@ -105,6 +106,187 @@ def test_better_than_random_search(strategy):
     assert np.mean([reached(strategy, s) for s in seeds]) < np.mean([reached("random", s) for s in seeds])
 
 
+def made(name, **options):
+    """Return what makes strategy ``name`` with ``options``, under a name that a stored study can check."""
+
+    def make(problem, seed):
+        return strategies.get(name)(problem, seed=seed, **options)
+
+    make.__name__ = f"{name} {options}"
+    return make
+
+
+def wrong(name, **options):
+    return lambda: made(name, **options)(Problem(MIXED), seed=0)
+
+
+# beside every strategy as it is, those of generations so small that some end within a test
+SMALLER = (
+    made("evolution", population=4, sample=2, survival="best", offspring=3),
+    made("evolution", population=4, sample=2, operators=["gaussian", "reset", "blend"]),
+    made("nsga2", population=4),
+    made("local", initial=2),
+    made("cmaes", population=4),
+)
+EVERY = [*strategies.names(), *SMALLER]
+
+
+def named(strategy):
+    return strategy if isinstance(strategy, str) else strategy.__name__
+
+
+def two_losses(config):
+    base = small(config) if "a" in config else branin(config)
+    return {"first": base, "second": (base - 4) ** 2, "params": float(len(str(config)) % 7)}
+
+
+def batch(study, told=3):
+    """Ask for three trials, and tell ``told`` of them in another order than they were asked for; some fail."""
+    trials = sorted(study.ask().number for _ in range(3))
+    finish(study, trials[::-1][:told])
+
+
+def finish(study, numbers):
+    for number in numbers:
+        error = "oom: too large" if number % 5 == 3 else None
+        values = None if error else two_losses(study.history.trials[number].config)
+        study.tell(number, values, error=error)
+
+
+@pytest.mark.parametrize("strategy", EVERY, ids=named)
+def test_killed_in_flight_it_goes_on_as_if_it_had_not_been(strategy, tmp_path):
+    """With three pending, told out of order, two objectives, a constraint on an outcome, and failures."""
+    space = SMALL if strategy == "grid" else MIXED
+    options = {
+        "strategy": strategy,
+        "objectives": ["first", "second"],
+        "constraints": ["params<=5"],
+        "seed": 4,
+    }
+    whole = Study(space, **options)
+    for _ in range(8):
+        batch(whole)
+    path = tmp_path / "study.log"
+    with Study(space, storage=path, **options) as study:
+        for _ in range(3):
+            batch(study)
+        batch(study, told=1)
+    with Study(space, storage=path, **options) as study:
+        finish(study, [trial.number for trial in reversed(study.trials) if trial.asked is not None])
+        for _ in range(4):
+            batch(study)
+        same(configurations(whole), configurations(study))
+        assert len({trial.key for trial in study.trials}) == 24 and study.pareto
+        generations = [one.strategy.generations() for one in (study, whole)]
+        assert repr(generations[0]) == repr(generations[1])
+
+
+@pytest.mark.parametrize("strategy", EVERY, ids=named)
+def test_linear_constraints_hold_and_bound_what_a_space_holds(strategy):
+    space = Space(
+        a=Int(0, 4),
+        b=Int(0, 4),
+        c=Choice({"off": None, "on": Space(d=Int(1, 2))}),
+        constraints=[Linear({"a": 1, "b": 1}, 3)],
+    )
+    study = Study(space, strategy=strategy, seed=1)
+    study.optimize(lambda config: config["a"] - config["b"] + config.get("c.on.d", 0.0), trials=1000)
+    assert len({trial.config for trial in study.trials}) == len(study.trials) == 10 * 3
+    assert all(trial.config["a"] + trial.config["b"] <= 3 for trial in study.trials)
+
+
+def test_a_grid_is_every_design_once_also_after_a_kill(tmp_path):
+    space = Space(a=Int(1, 3), b=Choice("xyz"), c=Choice((0.1, 0.2, 0.4), ordered=True))
+    with Study(space, strategy="grid", storage=tmp_path / "study.log") as study:
+        for trial in [study.ask() for _ in range(11)]:
+            study.tell(trial, trial.config["c"])
+        first = {trial.config for trial in study.trials}
+    with Study(space, strategy="grid", storage=tmp_path / "study.log") as study:
+        study.optimize(lambda config: config["c"])
+        assert {trial.config for trial in study.trials[11:]} == set(space.grid()) - first
+        assert len(study.trials) == 27
+
+
+def test_a_grid_takes_levels_of_continuous_parameters():
+    space = Space(
+        x=Float(0, 1), rate=Float(1e-4, 1, log=True), kind=Choice({"no": None, "yes": Space(k=Int(1, 2))})
+    )
+    study = Study(space, strategy=made("grid", levels=3))
+    study.optimize(lambda config: config["x"], trials=100)
+    assert len(study.trials) == 3 * 3 * 3
+    assert {trial.config["x"] for trial in study.trials} == {0.0, 0.5, 1.0}
+    rates = sorted({trial.config["rate"] for trial in study.trials})
+    assert rates == pytest.approx([1e-4, 1e-2, 1])
+    assert all(("kind.yes.k" in t.config) == (t.config["kind"] == "yes") for t in study.trials)
+
+
+def test_sobol_takes_the_points_of_the_sequence():
+    study = Study(Space(x=Float(0, 1), y=Float(0, 1)), strategy="sobol", seed=5)
+    study.optimize(lambda config: config["x"], trials=129)
+    points = np.array([[t.config["x"], t.config["y"]] for t in study.trials[1:]])  # the default is trial 0
+    expected = qmc.Sobol(2, scramble=True, seed=np.random.default_rng(5)).random_base2(7)
+    np.testing.assert_allclose(points, expected, atol=1e-12)
+
+
+def test_local_search_visits_all_neighbours_before_it_restarts():
+    """It starts in the lower of two valleys' bottoms: its neighbours come first, then some other place."""
+    space = Space(x=Choice(tuple(range(40)), ordered=True))
+    study = Study(space, strategy=made("local", initial=1), seed=0)
+    loss = [min(abs(x - 19), 1 + abs(x - 35)) for x in range(40)]
+    study.optimize(lambda config: loss[config["x"]], trials=30)
+    visited = [trial.config["x"] for trial in study.trials]
+    near = {19 + step for step in (-8, -2, -1, 1, 2, 8)}
+    assert visited[0] == 19 and set(visited[1:7]) == near
+    assert 35 in visited
+
+
+def test_cmaes_finds_the_optimum_of_numbers_and_choices_together():
+    def function(config):
+        loss = (config["x"] - 0.3) ** 2 + (math.log10(config["rate"]) + 2) ** 2
+        loss += abs(config["units"] - 40) / 30
+        return loss + 0.3 * (config["kind"] != "own") + 0.1 * (config.get("kind.own.s") != "c")
+
+    space = Space(
+        x=Float(0, 1),
+        rate=Float(1e-4, 1, log=True),
+        units=Int(4, 64),
+        kind=Choice({"plain": None, "own": Space(s=Choice("abc"))}),
+    )
+    study = Study(space, strategy="cmaes", seed=0)
+    study.optimize(function, trials=300)
+    assert study.best.metrics["loss"] < 0.05 and study.best.config["kind.own.s"] == "c"
+
+
+def test_nsga2_reaches_a_better_front_than_random_search():
+    def function(config):
+        first, *others = config.values()
+        g = 1 + 9 * sum(others) / len(others)
+        return {"first": first, "second": g * (1 - math.sqrt(first / g))}
+
+    def volume(strategy):
+        space = Space(**{f"x{i}": Float(0, 1) for i in range(6)})
+        study = Study(space, objectives=["first", "second"], strategy=strategy)
+        study.optimize(function, trials=200)
+        losses = np.array([[t.metrics["first"], t.metrics["second"]] for t in study.trials])
+        return hypervolume(losses, np.array([1.1, 6.0]))
+
+    assert volume(made("nsga2", population=10)) > 1.1 * volume("random")
+
+
+def test_the_best_survive_and_the_log_says_how_they_do():
+    make = made("evolution", population=10, sample=3, survival="best", offspring=5)
+    study = Study(MIXED, strategy=make, seed=0)
+    study.optimize(branin, trials=65)
+    losses = [trial.metrics["loss"] for trial in study.trials]
+    assert sorted(t.metrics["loss"] for t in study.strategy._members.values()) == sorted(losses)[:10]
+    log = study.strategy.generations()
+    assert [one.generation for one in log] == list(range(6))
+    third = losses[20:30]
+    assert (log[2].min, log[2].max) == (min(third), max(third))
+    assert log[2].mean == pytest.approx(np.mean(third))
+    assert 0 < log[-1].diversity < log[0].diversity
+
+
 def test_the_process_finds_the_optimum_of_branin():
     space = Space(x=Float(-5, 10), y=Float(0, 15), depth=Choice((1,)))
     study = Study(space, strategy="gp", seed=0)
@@ -112,7 +294,7 @@ def test_the_process_finds_the_optimum_of_branin():
     assert study.best.metrics["loss"] < 0.3979 + 0.02
 
 
-@pytest.mark.parametrize("strategy", ["evolution", "gp"])
+@pytest.mark.parametrize("strategy", ["evolution", "gp", "local", "cmaes"])
 def test_a_region_that_fails_is_left(strategy):
     def function(config):
         return math.nan if config["x"] < 0.5 else (config["x"] - 0.52) ** 2 + config["y"]
@@ -175,8 +357,9 @@ def test_low_rungs_teach():
     strategy = strategies.get("gp")(Problem(Space(x=Float(0, 1))), seed=0)
     study = Study(Space(x=Float(0, 1)), strategy=lambda p, seed: strategy, scheduler="halving", ladder=LADDER)
     study.optimize(_curve, trials=27)
-    levelled = _levelled(strategy._seen, np.array([one.losses[0] for one in strategy._seen]))
-    at = {(one.trial, round(one.cost, 3)): v for one, v in zip(strategy._seen, levelled, strict=True)}
+    seen = strategy.models.seen
+    level = levelled(seen, np.array([one.losses[0] for one in seen]))
+    at = {(one.trial, round(one.cost, 3)): v for one, v in zip(seen, level, strict=True)}
     gaps = [abs(v - at[number, 0.0]) for (number, cost), v in at.items() if cost > 0]
     assert np.median(gaps) < 0.05 and abs(study.best.config["x"] - 0.7) < 0.1
 
@@ -204,6 +387,14 @@ def test_evolution_follows_its_population():
         (lambda: Study(MIXED, scheduler="halvin"), "did you mean 'halving'"),
         (lambda: Study(MIXED, strategy="grid"), "is continuous; use an Int or a Choice"),
         (lambda: strategies.get("evolution")(Problem(MIXED), population=1), "population >= 2"),
+        (wrong("evolution", operators=["blendd", "step"]), "no operator 'blendd'; did you mean 'blend'"),
+        (wrong("evolution", operators=["blend"]), "give a list with a mutation at least, one of .'step'"),
+        (wrong("evolution", survival="bets"), "no survival 'bets'; did you mean 'best'"),
+        (wrong("evolution", offspring=0), "offspring=0; needs offspring >= 1"),
+        (wrong("nsga2", population=1), "nsga2: population=1, crossover=0.9; needs population >= 2"),
+        (wrong("cmaes", population=3), "population=3; needs 0 < sigma <= 1, population >= 4"),
+        (wrong("local", initial=0), "initial=0; needs initial >= 1"),
+        (wrong("grid", levels=1), "levels=1; a grid needs 2 or more"),
         (lambda: strategies.get("gp")(Problem(MIXED), acquisition="ei"), "no acquisition 'ei'"),
         (lambda: Study(MIXED, ladder=(Fidelity(3), Fidelity(1))), "rising cost"),
         (lambda: Fidelity(0), "at least 1"),

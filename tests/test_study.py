@@ -13,9 +13,11 @@ import pytest
 
 import nas
 from estimators.estimator import Fidelity, Result
+from nas.checkpoints import folder_of
 from nas.executor import Limits
 from nas.executors.serial import Serial
-from nas.study import Finished, Function, Study, folder_of
+from nas.function import Function
+from nas.study import Finished, Study
 from nas.tracker import Tracker
 from nas.trial import Budget
 from search_spaces.space import Choice, Float, Int, Space
@@ -50,7 +52,7 @@ def test_tell_takes_a_number_a_map_or_an_error():
     )
     assert [t.number for t in study.pareto] == [0] and study.best.number == 0
     for values, message in (
-        ({"accuracy": 0.5}, "lack the objective 'latency'"),
+        ({"accuracy": 0.5}, "lack 'latency', an objective or constraint"),
         ({"accuracy": "high", "latency": 1.0}, "metric 'accuracy' is 'high'; tell a number"),
         ({"accuracy": True, "latency": 1.0}, "tell a number"),
         (None, "neither values nor an error"),

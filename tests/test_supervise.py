@@ -10,13 +10,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from nas.executor import Limits, Task
 from nas.executors.serial import Serial
-from nas.supervise import PROGRESS
+from nas.supervise import PROGRESS, Reports
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,23 @@ def test_every_end_is_a_result_and_the_next_evaluation_works(serial, tmp_path, d
     result = serial.submit(task(design, tmp_path, **limits)).result(timeout=30)
     assert result.error.startswith(cause) and not result.metrics and "\n" not in result.error
     assert serial.submit(task("fine", tmp_path)).result().metrics["loss"] == 0.5
+
+
+def test_reports_are_read_line_by_line_as_they_come(tmp_path):
+    path = tmp_path / PROGRESS
+    path.write_text('{"step": 1, "loss": 9}\n{"step": 2, "lo')  # of a process that was killed
+    reports = Reports(tmp_path)
+    assert reports.new() == []
+    with path.open("a") as file:
+        for text, want in (
+            ('{"step": 1, "loss": 0.5}\n{"step": 2, ', [(1, {"loss": 0.5})]),
+            ('"loss": NaN', []),
+            ("}\n", [(2, {"loss": pytest.approx(np.nan, nan_ok=True)})]),
+        ):
+            file.write(text)
+            file.flush()
+            assert reports.new() == want
+    assert Reports(tmp_path / "nowhere").new() == []
 
 
 def test_stop_asks_to_save_and_return(serial, tmp_path):

@@ -2,14 +2,19 @@
 
 import io
 import json
+import os
+import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from estimators.estimator import Fidelity
+from nas.executor import Limits
 from nas.picture import picture
 from nas.study import Study
 from nas.trackers.tensorboard import TensorBoard
@@ -146,6 +151,43 @@ def test_scalars_by_epoch_and_the_best_so_far(run, http):
     best = [row[2] for row in http("/data/plugin/scalars/scalars?tag=best/accuracy&run=.")]
     assert best[-1] == pytest.approx(study.best.metrics["accuracy"], rel=1e-6)
     assert http("/data/plugin/images/images?tag=best/network&run=.&sample=0")
+
+
+def patient(config, context):
+    """Report an epoch, and go on only once the engine has heard of it."""
+    for epoch in (1, 2):
+        context.report(epoch, {"accuracy": epoch / 4, "loss": 1.0})
+        heard, end = Path(os.environ["HEARD"]) / str(epoch), time.monotonic() + 30
+        while not heard.exists():
+            assert time.monotonic() < end, "the engine heard nothing"
+            time.sleep(0.01)
+
+
+class Hearing(TensorBoard):
+    def reported(self, trial, epoch, metrics):
+        super().reported(trial, epoch, metrics)
+        (self.folder / str(epoch)).touch()
+
+
+def points(folder, tag="accuracy"):
+    events = (one for path in sorted(folder.glob("events.*")) for one in EventFileLoader(str(path)).Load())
+    return [(event.step, value.tag) for event in events for value in event.summary.value if value.tag == tag]
+
+
+def test_epochs_appear_while_the_step_runs_and_once_only(tmp_path, monkeypatch):
+    monkeypatch.setenv("HEARD", str(tmp_path))
+    monkeypatch.setattr("nas.study.FOLLOW", 0.05)
+    study = Study(SPACE, objectives=["accuracy"], strategy="random", ladder=(Fidelity(2),))
+    study.trackers.append(Hearing(tmp_path, study.problem))
+    best = study.optimize(patient, trials=1, limits=Limits(seconds=60))
+    assert best is not None and len(best.steps[0].curve) == 2
+    assert "tracker failed" not in study.history.events
+    folder = tmp_path / "tensorboard" / "trial-0000"
+    assert points(folder) == [(1, "accuracy"), (2, "accuracy")]
+    later = TensorBoard(tmp_path, study.problem, resumed=True)  # told again by the resume of a killed search
+    for epoch in (1, 2, 3):
+        later.reported(best, epoch, {"accuracy": 0.5})
+    assert [epoch for epoch, _ in points(folder)] == [1, 2, 3]
 
 
 def test_a_picture_is_a_png():

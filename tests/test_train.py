@@ -11,10 +11,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
+from estimators import cache, train
 from estimators import checkpoint as checkpoints
-from estimators import train
 from estimators.dataset import Dataset, open_saved, save
 from estimators.estimator import Context, Fidelity, Result
+from estimators.preprocess import Standardise, to_shape
 from estimators.resident import place, resident
 from estimators.split import Split
 from estimators.train import TrainEstimator, evaluate_split, stalled, standardisation, trained_weights
@@ -191,6 +192,11 @@ def test_a_share_of_the_data_is_the_same_for_every_lineage(
     assert len(members[0]) == 60 and members[0] == members[1] < members[2]
 
 
+def test_the_least_share_of_the_data_is_two_images(saved: Path, tmp_path: Path) -> None:
+    data = resident(str(saved), "cpu", (1, 8, 8))
+    assert len(train._members(data, 1e-6, Context(seed=0, scratch=tmp_path))) == 2
+
+
 def test_early_stopping_counts_epochs_and_waits_for_half_the_horizon() -> None:
     curve = [{"loss": loss} for loss in (1.0, 0.5, 0.6, 0.7, 0.4, 0.41, 0.42)]
     assert [stalled(curve[:k], 2, 4) for k in range(1, 8)] == [False, False, False, True, False, False, True]
@@ -287,6 +293,33 @@ def test_images_are_brought_to_the_shape_of_the_design(saved: Path) -> None:
     for shape in ((3, 5, 5), (1, 8, 8), (1, 5, 5)):
         constant = place(flat, "cpu", shape)
         assert (constant.x == 77).all() and constant.x.shape == (2, *shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 24, 28), (1, 40, 36), (1, 17, 16)])
+def test_reshaped_images_are_mapped_from_the_cache_or_kept(
+    shape: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    parts = [Split(rng.integers(0, 256, (n, 3, 40, 36), dtype=np.uint8), np.arange(n)) for n in (1100, 9, 9)]
+    folder = str(save(Dataset("noise", *parts, tuple("ab")), tmp_path / "data"))
+    whole = [to_shape(torch.from_numpy(part.x), shape) for part in parts[:2]]
+
+    def same() -> bool:
+        resident.cache_clear()
+        found = resident(folder, "cpu", shape)
+        assert found.standardise == Standardise.fit(whole[0]) and found.train.y.tolist() == [*range(1100)]
+        return torch.equal(found.train.x, whole[0]) and torch.equal(found.val.x, whole[1])
+
+    assert same()
+    (entry,) = cache.place().glob("shaped-*/")
+    if (maps := Path("/proc/self/maps")).exists():  # not on every system
+        assert str(entry / "train.npy") in maps.read_text()
+    made = {path: path.stat().st_mtime_ns for path in entry.iterdir()}
+    assert same() and made == {path: path.stat().st_mtime_ns for path in entry.iterdir()}
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "file"))
+    assert same()
 
 
 def test_a_smaller_grey_recipe_is_trained_and_scored_on_such_images(tmp_path: Path) -> None:

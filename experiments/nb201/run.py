@@ -20,7 +20,7 @@ MEASURED = (
     "search_spaces/ops",
     "search_spaces/spaces/cell.py",
     "search_spaces/spaces/chain.py",
-    "nas/operators.py",
+    "nas/operators",
 )
 COMMAND = "python -m experiments.nb201.run"
 

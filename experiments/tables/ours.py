@@ -16,6 +16,7 @@ from experiments.tables.suite import length, table
 from experiments.tables.table import Table
 from nas.strategy import strategies
 from nas.study import Study
+from search_spaces.describe import describe
 
 RUNS = Path(__file__).parent / "runs"
 MEASURED = (
@@ -67,9 +68,7 @@ def keys(graph: Callable[[Any], Any]) -> Callable[[Any], str]:
 
 def features(graph: Callable[[Any], Any]) -> Callable[[Any], Mapping[str, float]]:
     """Return the features of the decoded graph as a function of the configuration."""
-    from search_spaces.features import features as of_graph
-
-    return lambda config: of_graph(graph(config))
+    return lambda config: describe(graph(config), 0, 0).features
 
 
 def search(ours: Ours, name: str, replicate: int) -> kept.Search:

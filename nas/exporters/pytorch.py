@@ -134,10 +134,12 @@ def _write(trained: Trained, folder: Path) -> None:
 
 
 def _trace(network: "nn.Module", z: Any, path: Path) -> None:
+    """Trace ``network`` for any number of images like the first of ``z``; two stand for them, as one would mean one."""
     import torch
 
     batch = torch.export.Dim("batch", min=1)
-    program = torch.export.export(network, (z[:2].contiguous(),), dynamic_shapes=({0: batch},))
+    pair = z[:1].repeat(2, 1, 1, 1)
+    program = torch.export.export(network, (pair,), dynamic_shapes=({0: batch},))
     torch.export.save(program, path)
 
 

@@ -8,17 +8,19 @@ Notation
 import numpy as np
 from scipy.special import erfcx, log_ndtr, ndtr
 
+from nas.hpo.pareto import nondominated
+
 _SQRT_2 = np.sqrt(2.0)
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 
 
-def _z(mean: np.ndarray, deviation: np.ndarray, best: float, xi: float) -> np.ndarray:
+def _z(mean: np.ndarray, deviation: np.ndarray, best: float | np.ndarray, xi: float) -> np.ndarray:
     z: np.ndarray = (best - xi - np.asarray(mean, float)) / deviation
     return z
 
 
 def expected_improvement(
-    mean: np.ndarray, deviation: np.ndarray, best: float, *, xi: float = 0.0
+    mean: np.ndarray, deviation: np.ndarray, best: float | np.ndarray, *, xi: float = 0.0
 ) -> np.ndarray:
     """Return EI = deviation * (phi(z) + z Phi(z)) (Jones et al. 1998, eq. 15), with ``xi`` taken off ``best``."""
     z = _z(mean, deviation, best, xi)
@@ -75,4 +77,46 @@ def log_probability_of_improvement(
 def lower_confidence_bound(mean: np.ndarray, deviation: np.ndarray, *, kappa: float = 2.0) -> np.ndarray:
     """Return -(mean - kappa * deviation): UCB of the negated objective (Srinivas et al. 2010, eq. 6)."""
     value: np.ndarray = kappa * np.asarray(deviation) - mean
+    return value
+
+
+def log_expected_hypervolume_improvement(
+    mean: np.ndarray, deviation: np.ndarray, told: np.ndarray
+) -> np.ndarray:
+    """Return log EHVI (n,) of two independent objectives, ``mean`` and ``deviation`` (n, 2), over ``told`` (k, 2).
+
+    The front cuts what it does not dominate into strips; in each the gain is a width times a height, whose expectations
+    are improvements (Emmerich et al. 2011, section 3; Yang et al. 2019, eq. 9). The reference point lies a tenth of the
+    extent of the front beyond its worst corner.
+    """
+    front = told[nondominated(told)]
+    front = front[np.argsort(front[:, 0], kind="stable")]
+    extent = np.ptp(front, axis=0)
+    reference = front.max(axis=0) + np.where(extent > 0, 0.1 * extent, 0.1 * (np.ptp(told, axis=0) + 1e-9))
+    ends = np.append(front[:, 0], reference[0])
+    heights = np.append(reference[1], front[:, 1])
+    widths = expected_improvement(mean[:, :1], deviation[:, :1], ends)
+    widths = np.diff(widths, axis=1, prepend=0.0)
+    gain = (widths * expected_improvement(mean[:, 1:], deviation[:, 1:], heights)).sum(1)
+    value: np.ndarray = np.log(np.maximum(gain, 1e-300))
+    return value
+
+
+def log_expected_norm_improvement(
+    mean: np.ndarray, deviation: np.ndarray, told: np.ndarray, weights: np.ndarray, normals: np.ndarray
+) -> np.ndarray:
+    """Return the log of the expected improvement (n,) of the augmented Tchebycheff norm (Knowles 2006, eq. 2).
+
+    ``mean``, ``deviation`` (n, m), ``told`` (k, m), ``weights`` (m,); ``normals`` (draws, m) are standard normal draws
+    that all points share.
+    """
+    low, extent = told.min(axis=0), np.maximum(np.ptp(told, axis=0), 1e-9)
+
+    def norm(losses: np.ndarray) -> np.ndarray:
+        scaled = weights * (losses - low) / extent
+        value: np.ndarray = scaled.max(axis=-1) + 0.05 * scaled.sum(axis=-1)
+        return value
+
+    drawn = norm(mean[:, None, :] + deviation[:, None, :] * normals)
+    value: np.ndarray = np.log(np.maximum(norm(told).min() - drawn, 0.0).mean(axis=1) + 1e-300)
     return value

@@ -47,3 +47,36 @@ def hypervolume(losses: np.ndarray, reference: np.ndarray) -> float:
         for place, depth in enumerate(depths)
         if depth > 0
     )
+
+
+def hypervolumes(losses: np.ndarray, reference: np.ndarray, feasible: np.ndarray | None = None) -> np.ndarray:
+    """Return (n,): the hypervolume of the first 1, 2, ..., n points, in the order in which they were found.
+
+    ``feasible`` (n,) bool leaves points out; they add nothing.
+    """
+    losses = np.asarray(losses, float)
+    front, volume = np.empty((0, losses.shape[1])), 0.0
+    curve = np.empty(len(losses))
+    for place, point in enumerate(losses):
+        counts = (feasible is None or feasible[place]) and (point < reference).all()
+        if counts and not (front <= point).all(axis=1).any():
+            front = np.vstack([front[~(point <= front).all(axis=1)], point])
+            volume = hypervolume(front, reference)
+        curve[place] = volume
+    return curve
+
+
+def knee(losses: np.ndarray, feasible: np.ndarray | None = None) -> int | None:
+    """Return the place of the front's point that is farthest below the plane through its ends; None without a point.
+
+    Objectives are scaled to [0, 1] over the front first. With two of them it is the largest distance to the line
+    between the extremes (Das 1999, section 3); with more, to the plane on which the scaled objectives sum to one.
+    """
+    losses = np.asarray(losses, float)
+    places = np.arange(len(losses)) if feasible is None else np.flatnonzero(feasible)
+    if not len(places):
+        return None
+    places = places[nondominated(losses[places])]
+    front = losses[places]
+    low, width = front.min(axis=0), np.ptp(front, axis=0)
+    return int(places[((front - low) / np.where(width > 0, width, 1.0)).sum(axis=1).argmin()])

@@ -25,11 +25,11 @@ from nas.storage import Row, Storage, storages
 
 SCHEMA = 1
 WIDTH = 160
-ROOT = "0" * 16
+ROOT = b"0" * 16
 
 
-def _chain(previous: str, text: str) -> str:
-    return hashlib.sha256((previous + text).encode()).hexdigest()[:16]
+def _chain(previous: bytes, text: bytes) -> bytes:
+    return hashlib.sha256(previous + text).hexdigest()[:16].encode()
 
 
 def _plain(value: Any) -> Any:
@@ -57,9 +57,8 @@ class Log(Storage):
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
         except OSError as error:
-            raise ValueError(
-                f"cannot open the store {str(path)!r}: {error.strerror}; choose a folder you may write"
-            ) from None
+            remedy = "name a file in it" if path.is_dir() else "choose a folder you may write"
+            raise ValueError(f"cannot open the store {str(path)!r}: {error.strerror}; {remedy}") from None
         try:
             if write:
                 self._lease()
@@ -107,25 +106,32 @@ class Log(Storage):
                 self._write_header()
             return
         header = self._header(content[:WIDTH])
-        self._end = WIDTH
-        for line in content[WIDTH:].split(b"\n")[:-1]:
-            row = self._parse(line)
-            if row is None:
-                break
-            self._rows.append(row)
-            self._head, self._end = line[:16].decode(), self._end + len(line) + 1
-            if len(self._rows) == header["rows"] and self._head != header["head"]:
-                raise ValueError(
-                    f"{str(self.path)!r} is damaged: row {len(self._rows)} is not the one it was; restore a backup"
-                )
-        if len(self._rows) < header["rows"]:
+        texts = self._texts(content, header)
+        if len(texts) < header["rows"]:
             raise ValueError(
-                f"{str(self.path)!r} is damaged: {header['rows']} rows were acknowledged, {len(self._rows)} are whole; "
+                f"{str(self.path)!r} is damaged: {header['rows']} rows were acknowledged, {len(texts)} are whole; "
                 "restore a backup"
             )
+        self._rows = json.loads(b"[" + b",".join(texts) + b"]")  # one call: a third of the time of one a row
         if write:
             os.ftruncate(self._file, self._end)
             self._write_header()
+
+    def _texts(self, content: bytes, header: dict[str, Any]) -> list[bytes]:
+        """Return the JSON of the rows as far as they chain up; what follows them is not whole."""
+        texts: list[bytes] = []
+        self._end = WIDTH
+        for line in content[WIDTH:].split(b"\n")[:-1]:
+            head, text = line[:16], line[17:]
+            if head != _chain(self._head, text) or line[16:17] != b" ":
+                break
+            texts.append(text)
+            self._head, self._end = head, self._end + len(line) + 1
+            if len(texts) == header["rows"] and head.decode() != header["head"]:
+                raise ValueError(
+                    f"{str(self.path)!r} is damaged: row {len(texts)} is not the one it was; restore a backup"
+                )
+        return texts
 
     def _read(self) -> bytes:
         chunks, at = [], 0
@@ -133,16 +139,6 @@ class Log(Storage):
             chunks.append(chunk)
             at += len(chunk)
         return b"".join(chunks)
-
-    def _parse(self, line: bytes) -> Row | None:
-        try:
-            text = line[17:].decode()
-            if line[:17].decode() != _chain(self._head, text) + " ":
-                return None
-            row: Row = json.loads(text)
-        except ValueError:
-            return None
-        return row
 
     def append(self, *rows: Row) -> None:
         if (
@@ -152,14 +148,14 @@ class Log(Storage):
                 errno.EBADF, "the last append was interrupted; open the store again", str(self.path)
             )
         lines, head = [], self._head
-        texts = [json.dumps(_plain(dict(row)), separators=(",", ":"), ensure_ascii=True) for row in rows]
+        texts = [json.dumps(_plain(dict(row)), separators=(",", ":")).encode() for row in rows]
         for text in texts:
             head = _chain(head, text)
-            lines.append(f"{head} {text}\n")
+            lines.append(b"%s %s\n" % (head, text))
         parsed = [json.loads(text) for text in texts]
         self._appending = True
         if self._file >= 0:
-            self._write("".join(lines).encode())
+            self._write(b"".join(lines))
         self._head = head
         self._rows.extend(parsed)
         if self._file >= 0:
@@ -182,7 +178,7 @@ class Log(Storage):
 
     def _write_header(self) -> None:
         writer = f"process {os.getpid()} on {socket.gethostname()[:40]}"
-        header = {"nas": SCHEMA, "rows": len(self._rows), "head": self._head, "writer": writer}
+        header = {"nas": SCHEMA, "rows": len(self._rows), "head": self._head.decode(), "writer": writer}
         if os.pwrite(self._file, json.dumps(header).ljust(WIDTH - 1).encode() + b"\n", 0) != WIDTH:
             raise OSError(errno.EIO, "the header was written in part", str(self.path))
 

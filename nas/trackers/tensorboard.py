@@ -4,7 +4,8 @@ Folders below ``tensorboard/``
     .             one ``_hparams_/experiment`` with all parameters and metrics, the best so far, its picture
     trial-0007    ``_hparams_/session_start_info``, scalars by epoch, ``_hparams_/session_end_info``
 
-A trial may be continued until the search ends, so its session ends there, or at once when it has failed; one that was
+The scalars of an epoch appear when it ends, and once: what a process before this one wrote is not written again. A
+trial may be continued until the search ends, so its session ends there, or at once when it has failed; one that was
 interrupted stays running. Events are appended by tensorboard's record writer to files that are open only while they
 are written: ten thousand trials hold no ten thousand handles.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams import api_pb2, metadata
@@ -27,7 +29,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from nas.tracker import Tracker, trackers
-from nas.trial import Problem, Step, Trial
+from nas.trial import Metrics, Problem, Step, Trial
 from search_spaces.space import Choice, Configuration, Float, Int, Value
 
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "latency", "params", "macs", "seconds")
@@ -48,6 +50,7 @@ class TensorBoard(Tracker):
         super().__init__(folder, problem, resumed=resumed)
         self.root, self.draw = Path(folder) / "tensorboard", draw
         self._files: dict[Path, Path] = {}
+        self._reached: dict[Path, int] = {}  # the last epoch written of each trial
         self._best: int | None = None
         self._steps = 0
         if not any(self.root.glob("events.*")):
@@ -57,18 +60,31 @@ class TensorBoard(Tracker):
         run = self.root / _run(trial)
         if any(run.glob("events.*")):
             return  # told before a resume
+        self._reached[run] = 0
         scalars = [_scalar_event(name, value, 0) for name, value in trial.free.items()]
         self._write(run, [_summary_event(_session(trial), 0), *scalars])
 
+    def reported(self, trial: Trial, epoch: int, metrics: Metrics) -> None:
+        run = self.root / _run(trial)
+        if fresh := self._fresh(run, epoch, metrics):
+            self._write(run, fresh)
+
+    def _fresh(self, run: Path, epoch: int, metrics: Metrics) -> list[Event]:
+        """Return the scalars of ``epoch`` unless they were written, by a process before this one perhaps."""
+        if run not in self._reached:
+            self._reached[run] = _last_step(run)
+        if epoch <= self._reached[run]:
+            return []
+        self._reached[run] = epoch
+        return [_scalar_event(name, value, epoch) for name, value in metrics.items()]
+
     def logged(self, trial: Trial, step: Step, best: Trial | None) -> None:
         run, end = self.root / _run(trial), step.fidelity.epochs
-        first = end - len(step.curve) + 1
-        before = max((one.fidelity.epochs for one in trial.steps[:-1]), default=0)
+        again = len(step.curve) > end - step.start  # the checkpoint was gone
         events = [
-            _scalar_event(name, value, epoch)
-            for epoch, metrics in enumerate(step.curve, first)
-            for name, value in metrics.items()
-            if epoch > before  # a trial without a checkpoint trains its first epochs again
+            event
+            for epoch, metrics in enumerate(step.curve, 1 if again else step.start + 1)
+            for event in self._fresh(run, epoch, metrics)
         ]
         told = set(step.curve[-1]) if step.curve else set()
         rest = {**step.metrics, "seconds": trial.seconds}
@@ -120,6 +136,12 @@ class TensorBoard(Tracker):
 
 def _run(trial: Trial) -> str:
     return f"trial-{trial.number:04d}" if not trial.replicate else f"final-{trial.number:04d}"
+
+
+def _last_step(run: Path) -> int:
+    """Return the last step in the event files of ``run``; 0 if there are none."""
+    events = (event for path in run.glob("events.*") for event in EventFileLoader(str(path)).Load())
+    return max((int(event.step) for event in events), default=0)
 
 
 def _plain(value: Value) -> bool | float | str:

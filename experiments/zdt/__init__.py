@@ -1,0 +1,1 @@
+"""ZDT1, and how near our NSGA-II comes to DEAP's."""

@@ -1,0 +1,177 @@
+"""The Gaussian processes of a search: one for each objective, for success, for each constraint, and for seconds.
+
+Hyperparameters are fitted on the first m observations, m on a grid, and on those alone: whenever that is done, after a
+resume too, it has the same outcome. A process is then conditioned on all observations, or on ``HELD`` of them.
+
+Notation
+    m        observations        y    (m,) standardised
+    inputs   points as a process sees them, see ``nas.encoder``
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import numpy as np
+from scipy.special import log_ndtr
+
+from nas.encoder import View, Vocabulary
+from nas.hpo.gp import GaussianProcess, Inputs, fit, squash
+from nas.observations import Observation, losses, observe
+from nas.rows import Rows
+from nas.trial import Problem, Trial
+
+FITTED, HELD = (
+    240,
+    400,
+)  # observations that hyperparameters are fitted on, and that a process is conditioned on
+LEAST = 0.01  # probability of success below which nothing is told apart
+Target = Callable[[Sequence[Observation]], np.ndarray]
+Weight = Callable[[Inputs], np.ndarray]  # inputs (n) to (n,), to be added to the logarithm of an acquisition
+
+
+class Models:
+    """What ``observations`` of designs say; ``graphs`` in its methods: whether features of graphs are looked at."""
+
+    def __init__(self, problem: Problem, rows: Rows, *, seed: int = 0) -> None:
+        self.problem, self.rows, self.seed = problem, rows, seed
+        self.seen: list[Observation] = []
+        self._designs: dict[int, np.ndarray] = {}
+        self._graphs: dict[bytes, Mapping[str, float]] = {}
+        self._fits: dict[tuple[str, bool], tuple[int, GaussianProcess]] = {}
+        self._views: dict[bool, tuple[int, View]] = {}
+
+    def append(self, trial: Trial) -> None:
+        """Take note of the newest step of ``trial``."""
+        if (seen := observe(self.problem, trial)) is not None:
+            self.seen.append(seen)
+            self.design(trial)
+
+    def design(self, trial: Trial) -> np.ndarray:
+        """Return the row (S,) of a trial."""
+        if trial.number not in self._designs:
+            self._designs[trial.number] = self.rows.row(trial.config)
+        return self._designs[trial.number]
+
+    def designs(self, seen: Sequence[Observation]) -> np.ndarray:
+        """Return the rows (m, S) of observations."""
+        return np.array([self._designs[one.trial] for one in seen])
+
+    def view(self, graphs: bool) -> View:
+        """Return how processes see designs; it changes where hyperparameters are fitted anew."""
+        count = grid_point(len(self.seen))
+        if self._views.get(graphs, (0, None))[0] != count:
+            some = self.seen[:count]
+            costs = [one.cost for one in some]
+            vocabulary = None
+            if graphs:
+                vocabulary = Vocabulary.of([self._graph(self._designs[one.trial]) for one in some[-FITTED:]])
+            view = View(self.rows, (min(costs), max(costs)), vocabulary, self._graph if graphs else None)
+            self._views[graphs] = count, view
+        return self._views[graphs][1]
+
+    def _graph(self, row: np.ndarray) -> Mapping[str, float]:
+        """Return the features of the graph of a row; none where it decodes to nothing."""
+        assert self.problem.features is not None
+        if (name := row.tobytes()) not in self._graphs:
+            try:
+                self._graphs[name] = self.problem.features(self.rows.config(row))
+            except ValueError:
+                self._graphs[name] = {}
+        return self._graphs[name]
+
+    def objectives(self, graphs: bool) -> list[GaussianProcess]:
+        """Return a process for each objective, of squashed losses."""
+        return [
+            self._process(f"objective {at}", graphs, self.seen, partial(_column, at=at))
+            for at in range(len(self.problem.objectives))
+        ]
+
+    def success(self, graphs: bool) -> list[Weight]:
+        """Return the log probability that a step succeeds, by a process on 1 and 0; nothing when none has failed."""
+        if all(one.losses is not None for one in self.seen):
+            return []
+        model = self._process("success", graphs, self.seen, _success)
+        return [lambda inputs: np.log(np.clip(model.predict(inputs)[0], LEAST, 1.0))]
+
+    def margins(self, graphs: bool) -> list[Weight]:
+        """Return the log probability that each constraint holds (Gardner et al. 2014, eq. 4)."""
+        done = [one for one in self.seen if one.losses is not None]
+        weights: list[Weight] = []
+        for at, constraint in enumerate(self.problem.constraints):
+            some = [one for one in done if one.margins[at] == one.margins[at]]
+            if len(some) > 1:
+                model = self._process(f"margin {constraint}", graphs, some, partial(_margin, at=at))
+                weights.append(partial(_log_inside, model))
+        return weights
+
+    def seconds(self, graphs: bool) -> list[Weight]:
+        """Return minus the log of the seconds per unit of cost; nothing unless the budget is time."""
+        if not self.problem.timed:
+            return []
+        firsts = list({one.trial: one for one in reversed(self.seen)}.values())[::-1]
+        rates = np.array([one.rate for one in firsts])
+        shift, spread = float(rates.mean()), float(rates.std()) or 1.0
+        model = self._process(
+            "seconds", graphs, firsts, lambda some: (np.array([one.rate for one in some]) - shift) / spread
+        )
+        return [lambda inputs: -shift - spread * model.predict(inputs)[0]]
+
+    def _process(
+        self, name: str, graphs: bool, seen: Sequence[Observation], target: Target
+    ) -> GaussianProcess:
+        """Return the process on ``target`` of all of ``seen``."""
+        view, count = self.view(graphs), grid_point(len(seen))
+        if self._fits.get((name, graphs), (0, None))[0] != count:
+            some = seen[:count]
+            y = target(some)
+            kept = spread_over(y, FITTED)
+            self._fits[name, graphs] = (
+                count,
+                fit(self._inputs(view, [some[at] for at in kept]), y[kept], seed=self.seed),
+            )
+        y = target(seen)
+        kept = spread_over(y, HELD)
+        return self._fits[name, graphs][1].given(self._inputs(view, [seen[at] for at in kept]), y[kept])
+
+    def _inputs(self, view: View, seen: Sequence[Observation]) -> Inputs:
+        return view.inputs(self.designs(seen), np.array([one.cost for one in seen]))
+
+
+def grid_point(m: int) -> int:
+    """Return the count of told steps, at most ``m``, that hyperparameters are fitted on: all, then every tenth part."""
+    if m <= 40:
+        return m
+    step = 5 if m <= 150 else 20 if m <= 400 else 50 if m <= 1000 else m // 1000 * 100
+    return m // step * step
+
+
+def spread_over(y: np.ndarray, most: int) -> np.ndarray:
+    """Return at most ``most`` places of ``y`` (m,), in order: the best half, and the rest evenly in the order told."""
+    if len(y) <= most:
+        return np.arange(len(y))
+    order = np.argsort(y, kind="stable")
+    rest = np.sort(order[most // 2 :])
+    evenly = rest[np.linspace(0, len(rest) - 1, most - most // 2).astype(int)]
+    return np.sort(np.concatenate([order[: most // 2], evenly]))
+
+
+def _column(seen: Sequence[Observation], *, at: int) -> np.ndarray:
+    return squash(losses(seen)[:, at])
+
+
+def _success(seen: Sequence[Observation]) -> np.ndarray:
+    return np.array([float(one.losses is not None) for one in seen])
+
+
+def _margin(seen: Sequence[Observation], *, at: int) -> np.ndarray:
+    """Return margins with both sides made logarithmic beyond their median size; zero stays zero."""
+    margins = np.array([one.margins[at] for one in seen])
+    unit = float(np.median(np.abs(margins))) or 1.0
+    value: np.ndarray = np.sign(margins) * np.log1p(np.abs(margins) / unit)
+    return value
+
+
+def _log_inside(model: GaussianProcess, inputs: Inputs) -> np.ndarray:
+    mean, deviation = model.predict(inputs)
+    value: np.ndarray = log_ndtr(-mean / deviation)
+    return value
