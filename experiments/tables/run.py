@@ -19,7 +19,6 @@ from experiments.tables import behaviour, compare, fronts, ours, scores, times
 from experiments.tables.suite import DEVELOPMENT, REPLICATES, SYNTHETIC, UNTOUCHED, length, table
 from nas.strategy import strategies
 
-MEASURED = (*ours.MEASURED, "nas/history.py", "nas/storages")
 COMMAND = "python -m experiments.tables.run"
 AUTO = ours.Ours("auto")
 EVERYONE = (*compare.RIVALS, "nevergrad", "deap")
@@ -260,7 +259,7 @@ def main() -> None:
     options = parser.parse_args()
     ours.RUNS.mkdir(exist_ok=True)
     script = str(ours.RUNS / "run.py") if options.quick else __file__
-    run = Run(Record(script, *MEASURED), options.quick, options.jobs, options.rivals_python)
+    run = Run(Record(script, *ours.MEASURED), options.quick, options.jobs, options.rivals_python)
     everything = [part for part in PARTS if not (options.quick and part == "untouched")]
     for part in options.parts.split(",") if options.parts else everything:
         PARTS[part](run)
