@@ -13,7 +13,7 @@ from nas.rows import Rows, unique
 
 Score = Callable[[np.ndarray], np.ndarray]
 
-RANDOM, CHILDREN, MATED = 400, 40, 10  # candidates drawn; mutations and crossings of each elite
+RANDOM, CHILDREN, MATED = 320, 32, 8  # candidates drawn; mutations and crossings of each elite
 CLIMBERS, NEIGHBOURS = 4, 24  # of local search: it goes on from the best few, by mutations of each
 STEPS = (0.15, 0.08, 0.04, 0.02, 0.01)  # deviations of the steps of numbers, round by round
 

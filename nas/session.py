@@ -73,6 +73,7 @@ class Session:
             storage=folder.store,
             key=search_space.key,
             measure=search_space.measure,
+            features=search_space.features,
             timed=settings.budget is not None,
         )
         self.study.spend(spent)

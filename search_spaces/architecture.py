@@ -206,6 +206,7 @@ class SearchSpace:
         self.architecture = architecture
         self.space = Space(architecture=architecture.space, recipe=recipe)
         self._designs: OrderedDict[str, Design] = OrderedDict()
+        self._features: OrderedDict[tuple[str, Shape], Mapping[str, float]] = OrderedDict()
 
     def decode(self, config: Configuration) -> Design:
         """Return the design of ``config``; a ``ValueError`` if it describes none."""
@@ -240,3 +241,12 @@ class SearchSpace:
     def describe(self, config: Configuration) -> Description:
         """Return the features of the network of ``config``; its recipe is no part of them."""
         return self.decode(config).describe()
+
+    def features(self, config: Configuration) -> Mapping[str, float]:
+        """Return ``describe`` as a map; it is worked out once for networks that differ in their recipes alone."""
+        own = config.part("architecture").id, image_shape(config.part("recipe"), self.architecture.shape)
+        if own not in self._features:
+            self._features[own] = self.describe(config).features
+            if len(self._features) > self.KEPT:
+                self._features.popitem(last=False)
+        return self._features[own]

@@ -25,7 +25,7 @@ from scipy.optimize import minimize
 
 SQRT_5 = math.sqrt(5.0)
 # normal priors of the logarithms: mean, deviation
-LENGTH, SIGNAL, ADDITIVE, NOISE = (0.0, 1.0), (-0.7, 1.0), (-0.7, 1.0), (-4.0, 1.5)
+LENGTH, SIGNAL, ADDITIVE, NOISE = (-0.5, 1.0), (-0.7, 1.0), (-0.7, 1.0), (-6.0, 2.0)
 LEAST_NOISE = 1e-6
 BOUNDS = {
     "lengthscale": (2e-2, 1e3),

@@ -1,6 +1,11 @@
-"""The default: a Gaussian process while trials are few and dear, evolution once they are many."""
+"""The default: Gaussian processes while trials are few and dear; cheaper models once they are many, or faster than a fit.
 
-from collections.abc import Sequence
+What it stands on is measured in ``experiments/tables``: up to some hundred trials nothing else came near the processes.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -8,36 +13,57 @@ from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.space import Configuration
 
-MODELLED = 300  # told trials up to which fitting the process costs less than what it saves
+MODELLED = 1000  # asks up to which the processes serve alone
+LATER = {"tpe": 0.5, "evolution": 0.4, "gp": 0.1}  # shares of asks from then on
+FIT = 0.05  # seconds of an ask of the processes: trials that finish faster are waited for by nobody
+LEAST = 0.1  # share of asks that the processes serve all the same
+LATEST = 20  # trials whose seconds count
 
 
 @strategies.register("auto")
 class Auto(Strategy):
-    """Asks ``gp`` for the first ``modelled`` trials and ``evolution`` from then on."""
+    """Asks ``gp`` for the first ``modelled`` trials; from then on mostly ``tpe`` and ``evolution``.
+
+    Under a budget of time, where results come in faster than a fit takes, ``gp`` serves the share of asks that its
+    time allows, by the stored seconds of the last trials, and ``tpe`` the others. ``shares`` says who served how many.
+    """
+
+    weighs_priors = True
 
     def __init__(self, problem: Problem, *, seed: int = 0, modelled: int = MODELLED) -> None:
         super().__init__(problem, seed=seed)
         self.modelled = modelled
-        self._early = strategies.get("gp")(problem, seed=seed)
-        self._late: Strategy | None = None
+        self._members = {name: strategies.get(name)(problem, seed=seed) for name in LATER}
+        self._served: Counter[str] = Counter()
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Share of this process's asks by the strategy that served them."""
+        total = sum(self._served.values())
+        return {name: count / total for name, count in self._served.items()}
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
-        self._early.tell(trial)
-        if self._late is not None:
-            self._late.tell(trial)
+        for member in self._members.values():
+            member.tell(trial)
 
     def started(self, key: str) -> None:
         super().started(key)
-        self._early.started(key)
+        for member in self._members.values():
+            member.started(key)
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
-        if index < self.modelled:
-            return self._early.propose(rng, index, pending)
-        if self._late is None:
-            self._late = strategies.get("evolution")(self.problem, seed=self.seed)
-            for trial in self.trials.values():
-                self._late.tell(trial)
-        return self._late.propose(rng, index, pending)
+        name = self._server(rng, index, len(pending))
+        self._served[name] += 1
+        return self._members[name].propose(rng, index, pending)
+
+    def _server(self, rng: np.random.Generator, index: int, pending: int) -> str:
+        if index >= self.modelled:
+            return str(rng.choice(list(LATER), p=list(LATER.values())))
+        if not self.problem.timed or len(self.trials) < LATEST:
+            return "gp"
+        latest = [trial.seconds for trial in islice(reversed(self.trials.values()), LATEST)]
+        share = float(np.mean(latest)) / (pending + 1) / FIT
+        return "gp" if rng.random() < max(share, LEAST) else "tpe"

@@ -34,6 +34,8 @@ FINE = (
 )  # share of the candidates, the best without graphs, whose graphs are looked at; at least LEAST of them
 LEAST = 16
 UNSEEN = -1e6  # added to the score of the others
+SHARE, FAR = 0.25, 0.3
+LEADING = 100  # observations, the best ones, among which the incumbent is
 ACCEPTED = 200  # candidates, the best ones, of which the first new and feasible one is taken
 
 
@@ -94,9 +96,12 @@ class GP(Strategy):
             return self._best(rng, index, waiting)
 
     def _best(self, rng: np.random.Generator, index: int, waiting: np.ndarray) -> Configuration:
-        score, elites = self._score(rng, index, waiting, graphs=False)
+        draws = int(
+            rng.integers(2**32)
+        )  # what is drawn for the acquisition is the same with graphs and without
+        score, elites = self._score(draws, index, waiting, graphs=False)
         if self.problem.features is not None:
-            score = _refined(score, self._score(rng, index, waiting, graphs=True)[0])
+            score = _refined(score, self._score(draws, index, waiting, graphs=True)[0])
         pool = candidates(self.rows, elites, rng)
         started = [*(self.models.design(trial) for trial in self.trials.values()), *waiting]
         known = frozenset(row.tobytes() for row in started)
@@ -105,18 +110,18 @@ class GP(Strategy):
                 return config
         return self.problem.space.sample(rng)
 
-    def _score(
-        self, rng: np.random.Generator, index: int, waiting: np.ndarray, *, graphs: bool
-    ) -> tuple[Score, np.ndarray]:
+    def _score(self, seed: int, index: int, waiting: np.ndarray, *, graphs: bool) -> tuple[Score, np.ndarray]:
         """Return the acquisition as a function of rows, and the best designs (k, S) that were told."""
         models = self.models
         view = models.view(graphs)
-        good = [one for one in models.seen if one.feasible]
+        good = models.leading(LEADING)
         told = models.designs(good)
         processes = models.objectives(graphs)
         at_top = view.inputs(told)
         predicted = np.column_stack([process.predict(at_top)[0] for process in processes])
-        gain = self._gain([p.believing(view.inputs(waiting)) for p in processes], predicted, rng)
+        gain = self._gain(
+            [p.believing(view.inputs(waiting)) for p in processes], predicted, np.random.default_rng(seed)
+        )
         weights = [*models.success(graphs), *models.margins(graphs), *models.seconds(graphs)]
         trust = self.trust(index) if self.problem.priors else 0.0
 
@@ -152,7 +157,7 @@ class GP(Strategy):
             return lambda inputs: improvement.log_expected_norm_improvement(
                 *_predictions(processes, inputs), predicted, weights, normals
             )
-        process, best = processes[0], float(predicted.min())
+        process, best = processes[0], float(predicted.min()) - (FAR if rng.random() < SHARE else 0.0)
         if self.acquisition == "thompson":
             seed = int(rng.integers(2**32))
             return lambda inputs: -process.sample(inputs, np.random.default_rng(seed))
