@@ -61,6 +61,17 @@ class Rows:
             kept = np.vstack([kept, *drawn])
         return kept
 
+    def latin(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Return ``n`` rows (n, S), a Latin hypercube (McKay et al. 1979): each n-th of every range, once.
+
+        Constraints are not looked at; what conditions close is left out.
+        """
+        units = (
+            rng.permuted(np.tile(np.arange(n), (len(self.columns), 1)), axis=1).T + rng.random((n, 1))
+        ) / n
+        drawn = [column.draw(units[:, at]) for at, column in enumerate(self.columns)]
+        return self.completed(np.column_stack(drawn), rng)
+
     def completed(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return ``rows`` (n, S) with what is active and NaN drawn, and what is inactive NaN."""
         rows = rows.copy()

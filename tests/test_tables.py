@@ -206,7 +206,7 @@ def test_regularised_evolution_descends_by_changes_of_one_parameter():
     space = Space(a=Int(0, 50), b=Int(0, 50))
     regularised_evolution(space, lambda config: asked.append(config) or float(config["a"]), 200, 0)
     assert len(asked) == 200
-    assert np.median([config["a"] for config in asked[-20:]]) < 5
+    assert np.mean([config["a"] < 5 for config in asked[-50:]]) > 0.3  # a tenth of the range
     rng = np.random.default_rng(0)
     for config in asked[:20]:
         child = mutated(space, config, rng)

@@ -101,6 +101,26 @@ def print_means(names: Sequence[str], ratios: Mapping[str, Mapping[str, np.ndarr
                 print(f"{kind:12} to {rival:10} {means}   ({len(there)} tables x {seeds:.0f} seeds)")
 
 
+def print_medians(ours: Mapping[str, Searches]) -> None:
+    """Print the median distance to the minimum of each function at the end, beside GPSampler's on the same seeds."""
+    for name in (name for name in ours if name in SYNTHETIC):
+        theirs = rival_searches("gpsampler", [name])[name]
+        common = sorted(ours[name].keys() & theirs.keys())
+        if common:
+            mine, other = (
+                median_distance(name, [found[seed] for seed in common]) for found in (ours[name], theirs)
+            )
+            print(
+                f"{name}: median distance to the minimum {mine:.4g}, gpsampler {other:.4g} ({len(common)} seeds)"
+            )
+
+
+def median_distance(name: str, searches: Sequence[kept.Search]) -> float:
+    """Return the median over ``searches`` of the distance of the best loss to the minimum of the function ``name``."""
+    least = table(name).bounds(0)[0]
+    return float(np.median([min(search.losses) - least for search in searches]))
+
+
 def print_losses(ratios: Mapping[str, Mapping[str, np.ndarray]]) -> None:
     """Print where a paired difference is significant after Holm's correction over the tables, either way."""
     for rival in TESTED:
@@ -137,6 +157,7 @@ def main() -> None:
     print(f"{ours}, code {CODE}, seeds {options.seeds}")
     print_regrets(searches, ratios)
     print_means(names, ratios)
+    print_medians(searches)
     print_losses(ratios)
 
 

@@ -1,9 +1,8 @@
 """Our strategies on a table, through ``nas.Study`` in memory; what was run on the same code is kept and read again."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +15,11 @@ from experiments.tables.suite import length, table
 from experiments.tables.table import Table
 from nas.strategy import strategies
 from nas.study import Study
+from search_spaces.architecture import SearchSpace
 from search_spaces.describe import describe
 
 RUNS = Path(__file__).parent / "runs"
-MEASURED = (
-    "search_spaces",
-    "nas/hpo",
-    "nas/strategies",
-    "nas/operators",
-    "nas/strategy.py",
-    "nas/study.py",
-    "nas/trial.py",
-)
+MEASURED = ("nas", "search_spaces")
 CODE = code_hash(*MEASURED)
 
 
@@ -51,8 +43,7 @@ def study_of(ours: Ours, table: Table, seed: int, objectives: Sequence[str] = ("
     known: dict[str, Any] = {}
     if table.graph is not None:
         known["key"] = keys(table.graph)
-        if "features" in inspect.signature(Study.__init__).parameters:
-            known["features"] = features(table.graph)
+        known["features"] = features(table.graph)
     make = strategies.get(ours.strategy)
     strategy = partial(make, **dict(ours.settings)) if ours.settings else make
     study = Study(table.space, objectives=objectives, strategy=strategy, seed=seed, **known)
@@ -67,8 +58,8 @@ def keys(graph: Callable[[Any], Any]) -> Callable[[Any], str]:
 
 
 def features(graph: Callable[[Any], Any]) -> Callable[[Any], Mapping[str, float]]:
-    """Return the features of the decoded graph as a function of the configuration."""
-    return lambda config: describe(graph(config), 0, 0).features
+    """Return the features of the decoded graph by configuration, kept as ``SearchSpace`` keeps them."""
+    return lru_cache(maxsize=SearchSpace.KEPT)(lambda config: describe(graph(config), 0, 0).features)
 
 
 def search(ours: Ours, name: str, replicate: int) -> kept.Search:

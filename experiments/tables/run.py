@@ -19,9 +19,9 @@ from experiments.tables import behaviour, compare, fronts, ours, scores, times
 from experiments.tables.suite import DEVELOPMENT, REPLICATES, SYNTHETIC, UNTOUCHED, length, table
 from nas.strategy import strategies
 
-MEASURED = (*ours.MEASURED, "nas/history.py", "nas/storages")
 COMMAND = "python -m experiments.tables.run"
 AUTO = ours.Ours("auto")
+EVERYONE = (*compare.RIVALS, "nevergrad", "deap")
 QUICK = ("nb201-cifar10", "fcnet-protein", "mlp-car")
 TIMED = {
     "auto": (100, 500, 1_000),
@@ -100,6 +100,7 @@ def show_group(run: Run, what: str, searches: Mapping[str, compare.Searches]) ->
         show_ratio(run, f"{what}, cells", cells, "gpsampler", mark, 0.4)
     for rival in compare.TESTED:
         show_losses(run, what, searches, rival)
+    record_standing(run, what, searches)
 
 
 def show_losses(run: Run, what: str, searches: Mapping[str, compare.Searches], rival: str) -> None:
@@ -113,6 +114,22 @@ def show_losses(run: Run, what: str, searches: Mapping[str, compare.Searches], r
     count = sum(map(len, lost.values()))
     claim = f"{what}: tables and marks where {rival} is significantly better (Wilcoxon, 5 %, Holm)"
     run.show(claim, count, "= 0", count == 0, run.seeds)
+
+
+def record_standing(run: Run, what: str, searches: Mapping[str, compare.Searches]) -> None:
+    """Record and print the geometric mean regret at each mark: ours, and of every rival over the seeds it has."""
+    names = list(searches)
+    found = {"auto": searches, **{rival: compare.rival_searches(rival, names) for rival in EVERYONE}}
+    for who, by_table in found.items():
+        logs = [
+            np.log(scores.regrets(table(n), list(by_table[n].values()))).mean(0) for n in names if by_table[n]
+        ]
+        if len(logs) == len(names):
+            means = np.exp(np.mean(logs, axis=0)).round(4).tolist()
+            print(f"        {what}: geometric mean regret of {who} at 25, 50, end: {means}", flush=True)
+            run.record.add(
+                f"{what}: geometric mean regret, {who}", dict(zip(compare.MARKS, means, strict=True))
+            )
 
 
 def development(run: Run) -> None:
@@ -131,13 +148,12 @@ def functions(run: Run) -> None:
     """Functions with known minima: medians of the distance to the minimum."""
     found = run.searches(SYNTHETIC[:1] if run.quick else SYNTHETIC)
     for name, searches in found.items():
-        least = table(name).bounds(0)[0]
-        mine = float(np.median([min(search.losses) - least for search in searches.values()]))
+        mine = compare.median_distance(name, list(searches.values()))
         if name == "branin":
             run.show("branin: median regret after 50", mine, "<= 0.01", mine <= 0.01, run.seeds)
             continue
         theirs = compare.rival_searches("gpsampler", [name])[name]
-        bar = float(np.median([min(theirs[seed].losses) - least for seed in run.seeds]))
+        bar = compare.median_distance(name, [theirs[seed] for seed in run.seeds])
         claim = f"{name}: median regret after {length(name)}, and GPSampler's as the bar"
         run.show(claim, mine, f"<= {bar:.4g}", mine <= bar, run.seeds)
 
@@ -171,8 +187,10 @@ def latency(run: Run) -> None:
         counts = tuple(sorted({count for sizes in timed.values() for count in sizes}))
         paths = times.fill(Path(folder), counts)
         for name, count, job in times.plan(timed, most, run.python):
-            spent = job(paths[count], asks=times.asks_of(count))
-            run.record.add(f"milliseconds per ask, {name} at {count}", {"mean": spent})
+            label = f"milliseconds per ask, {name} at {count}"
+            if (kept := run.record.run(label)) is None:
+                run.record.add(label, kept := {"mean": job(paths[count], asks=times.asks_of(count))})
+            spent = kept["mean"]
             print(f"        ask, {name} at {count:,}: {spent:.2f} ms", flush=True)
             if (bar := MOST.get(name, {}).get(count)) is not None:
                 claim = f"milliseconds per ask of {name} at {count:,}"
@@ -243,7 +261,7 @@ def main() -> None:
     options = parser.parse_args()
     ours.RUNS.mkdir(exist_ok=True)
     script = str(ours.RUNS / "run.py") if options.quick else __file__
-    run = Run(Record(script, *MEASURED), options.quick, options.jobs, options.rivals_python)
+    run = Run(Record(script, *ours.MEASURED), options.quick, options.jobs, options.rivals_python)
     everything = [part for part in PARTS if not (options.quick and part == "untouched")]
     for part in options.parts.split(",") if options.parts else everything:
         PARTS[part](run)

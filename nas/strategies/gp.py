@@ -28,13 +28,13 @@ from search_spaces.registry import nearest
 from search_spaces.space import Configuration
 
 ACQUISITIONS = ("log-ei", "log-pi", "ucb", "thompson", "parego")
+FIRST = 2  # PURPOSE of the generator of the first designs
 ELITES = 6  # best observations whose children are candidates
 FINE = (
     1 / 12
 )  # share of the candidates, the best without graphs, whose graphs are looked at; at least LEAST of them
 LEAST = 16
 UNSEEN = -1e6  # added to the score of the others
-SHARE, FAR = 0.25, 0.3
 LEADING = 100  # observations, the best ones, among which the incumbent is
 ACCEPTED = 200  # candidates, the best ones, of which the first new and feasible one is taken
 
@@ -43,7 +43,7 @@ ACCEPTED = 200  # candidates, the best ones, of which the first new and feasible
 class GP(Strategy):
     """``acquisition`` is log-ei, log-pi (both with ``xi``), ucb (with ``kappa``), thompson or parego.
 
-    The first ``initial`` designs are random. Two objectives are judged by the expected hypervolume improvement; more,
+    The first ``initial`` designs are a Latin hypercube. Two objectives are judged by the expected hypervolume improvement; more,
     and with ``parego`` two, by the expected improvement of a norm whose weights are drawn in each ask.
     """
 
@@ -85,7 +85,9 @@ class GP(Strategy):
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
-        if index < self.initial or len({one.trial for one in self.models.seen if one.feasible}) < 2:
+        if index < self.initial:
+            return self.problem.space.complete(self._first_designs[index], rng)
+        if len({one.trial for one in self.models.seen if one.feasible}) < 2:
             return self.problem.space.sample(rng)
         waiting = np.array([self.models.design(trial) for trial in pending]).reshape(
             -1, len(self.rows.columns)
@@ -94,6 +96,11 @@ class GP(Strategy):
             1
         ):  # small matrices: more threads only wait for each other, and round otherwise
             return self._best(rng, index, waiting)
+
+    @cached_property
+    def _first_designs(self) -> list[Configuration]:
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0, 0, FIRST)))
+        return [self.rows.config(row) for row in self.rows.latin(self.initial, rng)]
 
     def _best(self, rng: np.random.Generator, index: int, waiting: np.ndarray) -> Configuration:
         draws = int(
@@ -157,7 +164,7 @@ class GP(Strategy):
             return lambda inputs: improvement.log_expected_norm_improvement(
                 *_predictions(processes, inputs), predicted, weights, normals
             )
-        process, best = processes[0], float(predicted.min()) - (FAR if rng.random() < SHARE else 0.0)
+        process, best = processes[0], float(predicted.min())
         if self.acquisition == "thompson":
             seed = int(rng.integers(2**32))
             return lambda inputs: -process.sample(inputs, np.random.default_rng(seed))
