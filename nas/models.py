@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from nas.encoder import View, Vocabulary
+from nas.hpo.acquisition import log_probability_below_zero
 from nas.hpo.gp import GaussianProcess, Inputs, fit, squash
-from nas.observations import Observation, losses, observe
+from nas.observations import Observation, constrained, first_steps, losses, margins, observe, succeeded
 from nas.rows import Rows
 from nas.trial import Problem, Trial
 
@@ -98,17 +98,15 @@ class Models:
         """Return the log probability that a step succeeds, by a process on 1 and 0; nothing when none has failed."""
         if all(one.losses is not None for one in self.seen):
             return []
-        model = self._process("success", graphs, self.seen, _success)
+        model = self._process("success", graphs, self.seen, succeeded)
         return [lambda inputs: np.log(np.clip(model.predict(inputs)[0], LEAST, 1.0))]
 
     def margins(self, graphs: bool) -> list[Weight]:
         """Return the log probability that each constraint holds (Gardner et al. 2014, eq. 4)."""
-        done = [one for one in self.seen if one.losses is not None]
         weights: list[Weight] = []
         for at, constraint in enumerate(self.problem.constraints):
-            some = [one for one in done if one.margins[at] == one.margins[at]]
-            if len(some) > 1:
-                model = self._process(f"margin {constraint}", graphs, some, partial(_margin, at=at))
+            if len(some := constrained(self.seen, at)) > 1:
+                model = self._process(f"margin {constraint}", graphs, some, partial(margins, at=at))
                 weights.append(partial(_log_inside, model))
         return weights
 
@@ -116,7 +114,7 @@ class Models:
         """Return minus the log of the seconds per unit of cost; nothing unless the budget is time."""
         if not self.problem.timed:
             return []
-        firsts = list({one.trial: one for one in reversed(self.seen)}.values())[::-1]
+        firsts = first_steps(self.seen)
         rates = np.array([one.rate for one in firsts])
         shift, spread = float(rates.mean()), float(rates.std()) or 1.0
         model = self._process(
@@ -167,19 +165,5 @@ def _column(seen: Sequence[Observation], *, at: int) -> np.ndarray:
     return squash(losses(seen)[:, at])
 
 
-def _success(seen: Sequence[Observation]) -> np.ndarray:
-    return np.array([float(one.losses is not None) for one in seen])
-
-
-def _margin(seen: Sequence[Observation], *, at: int) -> np.ndarray:
-    """Return margins with both sides made logarithmic beyond their median size; zero stays zero."""
-    margins = np.array([one.margins[at] for one in seen])
-    unit = float(np.median(np.abs(margins))) or 1.0
-    value: np.ndarray = np.sign(margins) * np.log1p(np.abs(margins) / unit)
-    return value
-
-
 def _log_inside(model: GaussianProcess, inputs: Inputs) -> np.ndarray:
-    mean, deviation = model.predict(inputs)
-    value: np.ndarray = log_ndtr(-mean / deviation)
-    return value
+    return log_probability_below_zero(*model.predict(inputs))

@@ -76,3 +76,26 @@ def levelled(seen: Sequence[Observation], values: np.ndarray) -> np.ndarray:
         shift += float(np.median(gains)) if gains else 0.0
         shifts[above] = shift
     return values - np.array([shifts[one.cost] for one in seen])
+
+
+def succeeded(seen: Sequence[Observation]) -> np.ndarray:
+    """Return (m,), 1 where a step succeeded and 0 where it failed."""
+    return np.array([float(one.losses is not None) for one in seen])
+
+
+def margins(seen: Sequence[Observation], at: int) -> np.ndarray:
+    """Return the margins (m,) of constraint ``at``, both sides made logarithmic beyond their median size."""
+    values = np.array([one.margins[at] for one in seen])
+    unit = float(np.median(np.abs(values))) or 1.0
+    signed: np.ndarray = np.sign(values) * np.log1p(np.abs(values) / unit)
+    return signed
+
+
+def constrained(seen: Sequence[Observation], at: int) -> list[Observation]:
+    """Return the steps that succeeded and told the metric of constraint ``at``."""
+    return [one for one in seen if one.losses is not None and one.margins[at] == one.margins[at]]
+
+
+def first_steps(seen: Sequence[Observation]) -> list[Observation]:
+    """Return the first step of each trial."""
+    return list({one.trial: one for one in reversed(seen)}.values())[::-1]

@@ -14,7 +14,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from nas import prior
-from nas.hpo.generations import Generation
+from nas.operators.generations import Generation
 from nas.trial import Problem, Trial
 from search_spaces.registry import Registry
 from search_spaces.space import Configuration, Value

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from test_space import spaces
 
 from estimators.estimator import Fidelity
-from nas.hpo.generations import Generations, diversity
 from nas.operators import CROSSOVERS, MUTATIONS, best_first, crowding, fronts
+from nas.operators.generations import Generations, diversity
 from nas.trial import Constraint, Objective, Problem, Step, Trial
 from search_spaces.space import Choice, Float, Int, Linear, Space
 

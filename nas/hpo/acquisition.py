@@ -10,6 +10,7 @@ from scipy.special import erfcx, log_ndtr, ndtr
 
 from nas.hpo.pareto import nondominated
 
+RHO = 0.05  # weight of the sum in the augmented Tchebycheff norm
 _SQRT_2 = np.sqrt(2.0)
 _LOG_SQRT_2PI = 0.5 * np.log(2 * np.pi)
 
@@ -80,6 +81,12 @@ def lower_confidence_bound(mean: np.ndarray, deviation: np.ndarray, *, kappa: fl
     return value
 
 
+def log_probability_below_zero(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return log Phi(-mean / deviation): that a constraint of such a margin holds (Gardner et al. 2014, eq. 4)."""
+    value: np.ndarray = log_ndtr(-np.asarray(mean) / deviation)
+    return value
+
+
 def log_expected_hypervolume_improvement(
     mean: np.ndarray, deviation: np.ndarray, told: np.ndarray
 ) -> np.ndarray:
@@ -110,13 +117,18 @@ def log_expected_norm_improvement(
     ``mean``, ``deviation`` (n, m), ``told`` (k, m), ``weights`` (m,); ``normals`` (draws, m) are standard normal draws
     that all points share.
     """
-    low, extent = told.min(axis=0), np.maximum(np.ptp(told, axis=0), 1e-9)
+    low, extent = told.min(axis=0), np.ptp(told, axis=0)
+    drawn = tchebycheff(mean[:, None, :] + deviation[:, None, :] * normals, weights, low, extent)
+    best = tchebycheff(told, weights, low, extent).min()
+    value: np.ndarray = np.log(np.maximum(best - drawn, 0.0).mean(axis=1) + 1e-300)
+    return value
 
-    def norm(losses: np.ndarray) -> np.ndarray:
-        scaled = weights * (losses - low) / extent
-        value: np.ndarray = scaled.max(axis=-1) + 0.05 * scaled.sum(axis=-1)
-        return value
 
-    drawn = norm(mean[:, None, :] + deviation[:, None, :] * normals)
-    value: np.ndarray = np.log(np.maximum(norm(told).min() - drawn, 0.0).mean(axis=1) + 1e-300)
+def tchebycheff(losses: np.ndarray, weights: np.ndarray, low: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """Return the augmented Tchebycheff norm (...) of ``losses`` (..., m) (Knowles 2006, eq. 2).
+
+    Losses are scaled by ``low`` and ``extent`` (m,) first; ``weights`` (m,) sum to 1.
+    """
+    scaled = weights * (losses - low) / np.maximum(extent, 1e-12)
+    value: np.ndarray = scaled.max(axis=-1) + RHO * scaled.sum(axis=-1)
     return value

@@ -80,3 +80,15 @@ def knee(losses: np.ndarray, feasible: np.ndarray | None = None) -> int | None:
     front = losses[places]
     low, width = front.min(axis=0), np.ptp(front, axis=0)
     return int(places[((front - low) / np.where(width > 0, width, 1.0)).sum(axis=1).argmin()])
+
+
+def crowding_distance(losses: np.ndarray) -> np.ndarray:
+    """Return the crowding distance (n,) of each of ``losses`` (n, m); the ends have inf (Deb et al. 2002, III-B)."""
+    distance = np.zeros(len(losses))
+    for column in losses.T:
+        order = column.argsort(kind="stable")
+        width = column[order[-1]] - column[order[0]]
+        if width > 0:
+            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / width
+        distance[order[[0, -1]]] = np.inf
+    return distance

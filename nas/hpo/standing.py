@@ -9,6 +9,8 @@ Notation
 
 import numpy as np
 
+from nas.hpo.pareto import crowding_distance
+
 
 class Standing:
     """Scores of trials by place. One objective is ordered by its value, several by dominance and loneliness."""
@@ -56,7 +58,7 @@ class Standing:
             return np.lexsort(self.scores.T)
         top = np.flatnonzero(self.above <= np.partition(self.above, count - 1)[count - 1])
         lonely = np.zeros(self._n)
-        lonely[top] = loneliness(self.scores[top, :-2])
+        lonely[top] = crowding_distance(self.scores[top, :-2])
         return np.lexsort((-lonely, self.above))
 
     def _dominated(self, place: int) -> np.ndarray:
@@ -75,15 +77,3 @@ def _dominates(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     better = (cost < cost_b) | ((cost == cost_b) & better)
     found: np.ndarray = (violation < violation_b) | ((violation == violation_b) & better)
     return found
-
-
-def loneliness(losses: np.ndarray) -> np.ndarray:
-    """Return the crowding distance (n,) of each of ``losses`` (n, m); the ends have inf (Deb et al. 2002, III-B)."""
-    distance = np.zeros(len(losses))
-    for column in losses.T:
-        order = column.argsort(kind="stable")
-        width = column[order[-1]] - column[order[0]]
-        if width > 0:
-            distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / width
-        distance[order[[0, -1]]] = np.inf
-    return distance

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from nas.hpo.pareto import crowding_distance
 from nas.trial import Problem, Trial
 
 
@@ -55,13 +56,7 @@ def crowding(losses: np.ndarray, front: np.ndarray) -> np.ndarray:
     distance = np.zeros(len(losses))
     for level in range(int(front.max(initial=-1)) + 1):
         members = np.flatnonzero(front == level)
-        for column in losses[members].T:
-            order = column.argsort(kind="stable")
-            width = column[order[-1]] - column[order[0]]
-            if width > 0:
-                gaps = (column[order[2:]] - column[order[:-2]]) / width
-                distance[members[order[1:-1]]] += gaps
-            distance[members[order[[0, -1]]]] = np.inf
+        distance[members] = crowding_distance(losses[members])
     return distance
 
 

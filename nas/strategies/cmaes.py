@@ -17,8 +17,8 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from nas.hpo.cmaes import Categorical, Gaussian, Rates
-from nas.hpo.generations import Generation, Generations
 from nas.operators import best_first, ordered, settled
+from nas.operators.generations import Generation, Generations
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.space import Choice, Configuration, Float, Int, Parameter, Value

@@ -9,8 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from nas.hpo.generations import Generation, Generations
 from nas.operators import CROSSOVERS, MUTATIONS, Crossover, Mutation, tournament
+from nas.operators.generations import Generation, Generations
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.registry import nearest

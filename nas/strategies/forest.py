@@ -13,15 +13,14 @@ from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 
 import numpy as np
-from scipy.special import log_ndtr
 
 from nas.encoder import encoded
-from nas.hpo.acquisition import log_expected_improvement
+from nas.hpo.acquisition import log_expected_improvement, log_probability_below_zero, tchebycheff
 from nas.hpo.forest import Forest, fit
 from nas.hpo.gp import squash
 from nas.maximise import Score, candidates, climbed
 from nas.models import grid_point
-from nas.observations import Observation, losses, observe
+from nas.observations import Observation, constrained, first_steps, losses, margins, observe, succeeded
 from nas.rows import Rows
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
@@ -30,7 +29,6 @@ from search_spaces.space import Configuration
 ELITES = 6  # designs with the best predictions, whose children are candidates
 ACCEPTED = 200  # candidates, the best ones, of which the first new and feasible one is taken
 LEAST_SUCCESS, LEAST_DEVIATION = 0.01, 1e-6  # below which nothing is told apart
-RHO = 0.05  # weight of the sum in ParEGO's augmented Tchebycheff norm (Knowles 2006, eq. 2)
 
 Target = Callable[[Sequence[Observation]], np.ndarray]
 Weight = Callable[[np.ndarray], np.ndarray]  # x (n, D) to (n,), added to the logarithm of the improvement
@@ -100,18 +98,15 @@ class RandomForest(Strategy):
         """Return the log probability that a step succeeds; nothing when none has failed."""
         if all(one.losses is not None for one in self._seen):
             return []
-        model = self._forest("success", self._seen, _succeeded)
+        model = self._forest("success", self._seen, succeeded)
         return [lambda x: np.log(np.clip(model.predict(x)[0], LEAST_SUCCESS, 1.0))]
 
     def _margins(self) -> list[Weight]:
         """Return the log probability that each constraint holds (Gardner et al. 2014, eq. 4)."""
         weights: list[Weight] = []
         for at, constraint in enumerate(self.problem.constraints):
-            some = [
-                one for one in self._seen if one.losses is not None and one.margins[at] == one.margins[at]
-            ]
-            if len(some) > 1:
-                model = self._forest(f"margin {constraint}", some, partial(_margin, at=at))
+            if len(some := constrained(self._seen, at)) > 1:
+                model = self._forest(f"margin {constraint}", some, partial(margins, at=at))
                 weights.append(partial(_log_inside, model))
         return weights
 
@@ -119,8 +114,7 @@ class RandomForest(Strategy):
         """Return minus the log of the seconds per unit of cost; nothing unless the budget is time."""
         if not self.problem.timed:
             return []
-        firsts = list({one.trial: one for one in reversed(self._seen)}.values())[::-1]
-        model = self._forest("seconds", firsts, _rates)
+        model = self._forest("seconds", first_steps(self._seen), _rates)
         return [lambda x: -model.predict(x)[0]]
 
     def _forest(
@@ -151,25 +145,13 @@ def _joined(seen: Sequence[Observation], *, weights: np.ndarray) -> np.ndarray:
     """Return (m,) squashed losses, or augmented Tchebycheff norms of several; what failed has the worst."""
     table = losses(seen)
     if table.shape[1] > 1:
-        low, extent = table.min(axis=0), np.maximum(np.ptp(table, axis=0), 1e-300)
-        scaled = weights * (table - low) / extent
-        table = (scaled.max(axis=1) + RHO * scaled.sum(axis=1))[:, None]
+        return squash(tchebycheff(table, weights, table.min(axis=0), np.ptp(table, axis=0)))
     return squash(table[:, 0])
-
-
-def _succeeded(seen: Sequence[Observation]) -> np.ndarray:
-    return np.array([float(one.losses is not None) for one in seen])
 
 
 def _rates(seen: Sequence[Observation]) -> np.ndarray:
     return np.array([one.rate for one in seen])
 
 
-def _margin(seen: Sequence[Observation], *, at: int) -> np.ndarray:
-    return np.array([one.margins[at] for one in seen])
-
-
 def _log_inside(model: Forest, x: np.ndarray) -> np.ndarray:
-    mean, deviation = model.predict(x)
-    value: np.ndarray = log_ndtr(-mean / deviation)
-    return value
+    return log_probability_below_zero(*model.predict(x))

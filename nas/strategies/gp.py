@@ -43,8 +43,8 @@ ACCEPTED = 200  # candidates, the best ones, of which the first new and feasible
 class GP(Strategy):
     """``acquisition`` is log-ei, log-pi (both with ``xi``), ucb (with ``kappa``), thompson or parego.
 
-    The first ``initial`` designs are a Latin hypercube. Two objectives are judged by the expected hypervolume improvement; more,
-    and with ``parego`` two, by the expected improvement of a norm whose weights are drawn in each ask.
+    The first ``initial`` designs are a Latin hypercube. Two objectives are judged by the expected hypervolume
+    improvement; more, and with ``parego`` two, by the expected improvement of a norm with weights drawn in each ask.
     """
 
     weighs_priors = True
@@ -55,7 +55,7 @@ class GP(Strategy):
         *,
         seed: int = 0,
         acquisition: str = "log-ei",
-        initial: int = 6,
+        initial: int = 8,
         xi: float = 0.0,
         kappa: float = 2.0,
     ) -> None:

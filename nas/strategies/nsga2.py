@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nas.hpo.generations import Generation, Generations
 from nas.operators import best_first, polynomial_mutation, simulated_binary_crossover, tournament
+from nas.operators.generations import Generation, Generations
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.space import Configuration
