@@ -22,11 +22,11 @@ from nas.history import History
 from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
 from nas.session import Session
 from nas.storages.log import Log
-from nas.strategy import strategies
 from nas.trial import Trial
 from search_spaces.space import Configuration, Int
 
 COMMAND = [sys.executable, "-m", "nas.cli"]
+CHEAP = {"strategy": "evolution", "seed": 1, "constraints": ["macs<=1e6"]}
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def small(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
-    return nas.search(small, trials=10, strategy="evolution", out=out, trackers=["tensorboard"], seed=1)
+    return nas.search(small, trials=10, out=out, trackers=["tensorboard"], **CHEAP)
 
 
 def called(*arguments, **options):
@@ -68,7 +68,7 @@ def test_a_whole_run(run):
 
 
 def test_the_same_seed_gives_the_same_run(run, small, tmp_path):
-    again = nas.search(small, trials=10, strategy="evolution", out=tmp_path / "again", trackers=[], seed=1)
+    again = nas.search(small, trials=10, out=tmp_path / "again", trackers=[], **CHEAP)
     assert again.test == run.test
     for one, other in zip(run.trials, again.trials, strict=True):
         assert one.config == other.config and [s.metrics for s in one.steps] == [
@@ -91,11 +91,14 @@ def test_show_export_verify_and_list(run, tmp_path, capsys):
     main(["export", path, "--trial", str(number), "--to", str(tmp_path / "trial")])
     assert (tmp_path / "trial" / "model.py").is_file()
     main(["list"])
-    assert f"strategies:  {', '.join(strategies.names())}" in capsys.readouterr().out
+    assert (
+        "strategies:  auto, cmaes, evolution, forest, gp, grid, local, nsga2, random, sobol, tpe"
+        in capsys.readouterr().out
+    )
 
 
 def test_resume_adds_to_a_finished_run(small, tmp_path):
-    run = nas.search(small, trials=3, strategy="random", out=tmp_path / "run", trackers=[])
+    run = nas.search(small, trials=3, strategy="random", constraints=["macs<=1e6"], out=tmp_path / "run", trackers=[])
     with pytest.raises(ValueError, match="is finished; add to it with --budget 30m"):
         nas.resume(run.folder.path)
     first = run.history.events["test 1"]
@@ -296,7 +299,7 @@ def test_the_winner_is_one_whose_weights_are_there(small, tmp_path, monkeypatch)
         shutil.rmtree(session.folder.checkpoints / folder_of(session.study.best))
 
     monkeypatch.setattr(Session, "_finals", lose)
-    run = nas.search(small, trials=3, strategy="random", out=tmp_path / "run", trackers=[])
+    run = nas.search(small, trials=3, strategy="random", constraints=["macs<=1e6"], out=tmp_path / "run", trackers=[])
     best, second = (trial.number for trial, _ in run.standing()[:2])
     assert run.best.trial.number == second != best
 
