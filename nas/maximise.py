@@ -5,7 +5,7 @@ Notation
     score     function from rows (n, S) to acquisition values (n,), more is better
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -37,6 +37,7 @@ def climbed(
     rng: np.random.Generator,
     *,
     known: frozenset[bytes] = frozenset(),
+    steps: Sequence[float] = STEPS,
 ) -> np.ndarray:
     """Return all candidates met, best first: those of ``pool``, and what local search from its best ones finds.
 
@@ -44,7 +45,7 @@ def climbed(
     """
     pool = _without(pool, known)
     values = score(pool) if len(pool) else np.empty(0)
-    for step in STEPS:
+    for step in steps:
         if not len(pool):
             break
         tops = pool[np.argsort(-values, kind="stable")[:CLIMBERS]]

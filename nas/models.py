@@ -8,6 +8,7 @@ Notation
     inputs   points as a process sees them, see ``nas.encoder``
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -25,20 +26,22 @@ FITTED, HELD = (
     400,
 )  # observations that hyperparameters are fitted on, and that a process is conditioned on
 LEAST = 0.01  # probability of success below which nothing is told apart
+KNOWN = 4096  # graphs of candidates that are remembered
 Target = Callable[[Sequence[Observation]], np.ndarray]
+Chosen = Callable[[Sequence[Observation]], Sequence[Observation]]
 Weight = Callable[[Inputs], np.ndarray]  # inputs (n) to (n,), to be added to the logarithm of an acquisition
 
 
 class Models:
     """What ``observations`` of designs say; ``graphs`` in its methods: whether features of graphs are looked at."""
 
-    def __init__(self, problem: Problem, rows: Rows, *, seed: int = 0) -> None:
-        self.problem, self.rows, self.seed = problem, rows, seed
+    def __init__(self, problem: Problem, rows: Rows) -> None:
+        self.problem, self.rows = problem, rows
         self.seen: list[Observation] = []
         self._designs: dict[int, np.ndarray] = {}
         self._graphs: dict[bytes, Mapping[str, float]] = {}
         self._fits: dict[tuple[str, bool], tuple[int, GaussianProcess]] = {}
-        self._views: dict[bool, tuple[int, View]] = {}
+        self._views: dict[bool, tuple[int, bool, Vocabulary | None]] = {}
 
     def append(self, trial: Trial) -> None:
         """Take note of the newest step of ``trial``."""
@@ -57,56 +60,85 @@ class Models:
         return np.array([self._designs[one.trial] for one in seen])
 
     def view(self, graphs: bool) -> View:
-        """Return how processes see designs; it changes where hyperparameters are fitted anew."""
+        """Return how processes see designs; groups change only where hyperparameters are fitted anew."""
         count = grid_point(len(self.seen))
         if self._views.get(graphs, (0, None))[0] != count:
-            some = self.seen[:count]
-            costs = [one.cost for one in some]
             vocabulary = None
             if graphs:
-                vocabulary = Vocabulary.of([self._graph(self._designs[one.trial]) for one in some[-FITTED:]])
-            view = View(self.rows, (min(costs), max(costs)), vocabulary, self._graph if graphs else None)
-            self._views[graphs] = count, view
-        return self._views[graphs][1]
+                told = [one.trial for one in self.seen[max(count - FITTED, 0) : count]]
+                vocabulary = Vocabulary.of([self._graph(self._designs[number]) for number in told])
+            rungs = len({one.cost for one in self.seen[:count]}) > 1
+            self._views[graphs] = count, rungs, vocabulary
+        _, rungs, vocabulary = self._views[graphs]
+        costs = [one.cost for one in self.seen]
+        return View(
+            self.rows,
+            (min(costs), max(costs) if rungs else min(costs)),
+            vocabulary,
+            self._graph if graphs else None,
+        )
 
     def _graph(self, row: np.ndarray) -> Mapping[str, float]:
-        """Return the features of the graph of a row; none where it decodes to nothing."""
-        assert self.problem.features is not None
+        """Return the finite features of the graph of a row; none where it decodes to nothing."""
         if (name := row.tobytes()) not in self._graphs:
-            try:
-                self._graphs[name] = self.problem.features(self.rows.config(row))
-            except ValueError:
-                self._graphs[name] = {}
+            if len(self._graphs) >= KNOWN:
+                self._graphs.clear()
+            self._graphs[name] = self._features(row)
         return self._graphs[name]
+
+    def _features(self, row: np.ndarray) -> Mapping[str, float]:
+        assert self.problem.features is not None
+        try:
+            found = self.problem.features(self.rows.config(row))
+        except ValueError:
+            return {}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def leading(self, most: int) -> list[Observation]:
         """Return at most ``most`` feasible observations, in the order told: the best by the sum of their ranks."""
         good = [place for place, one in enumerate(self.seen) if one.feasible]
+        if len(good) < 2:
+            return self._nearest(most)
         if len(good) > most:
             ranks = losses(self.seen)[good].argsort(axis=0, kind="stable").argsort(axis=0).sum(axis=1)
             good = [good[at] for at in np.sort(np.argsort(ranks, kind="stable")[:most])]
         return [self.seen[place] for place in good]
 
+    def _nearest(self, most: int) -> list[Observation]:
+        """Return at most ``most`` observations that are nearest to being feasible, best first; failures last."""
+
+        def excess(one: Observation) -> float:
+            return math.inf if one.losses is None else sum(max(margin, 0.0) for margin in one.margins)
+
+        return sorted(self.seen, key=excess)[:most]
+
+    @property
+    def feasible(self) -> int:
+        """How many trials had a feasible step."""
+        return len({one.trial for one in self.seen if one.feasible})
+
     def objectives(self, graphs: bool) -> list[GaussianProcess]:
         """Return a process for each objective, of squashed losses."""
         return [
-            self._process(f"objective {at}", graphs, self.seen, partial(_column, at=at))
+            model
             for at in range(len(self.problem.objectives))
+            if (model := self._process(f"objective {at}", graphs, list, partial(_column, at=at)))
         ]
 
     def success(self, graphs: bool) -> list[Weight]:
         """Return the log probability that a step succeeds, by a process on 1 and 0; nothing when none has failed."""
         if all(one.losses is not None for one in self.seen):
             return []
-        model = self._process("success", graphs, self.seen, succeeded)
-        return [lambda inputs: np.log(np.clip(model.predict(inputs)[0], LEAST, 1.0))]
+        model = self._process("success", graphs, list, succeeded)
+        return [] if model is None else [lambda inputs: np.log(np.clip(model.predict(inputs)[0], LEAST, 1.0))]
 
     def margins(self, graphs: bool) -> list[Weight]:
         """Return the log probability that each constraint holds (Gardner et al. 2014, eq. 4)."""
         weights: list[Weight] = []
         for at, constraint in enumerate(self.problem.constraints):
-            if len(some := constrained(self.seen, at)) > 1:
-                model = self._process(f"margin {constraint}", graphs, some, partial(margins, at=at))
+            known = partial(constrained, at=at)
+            model = self._process(f"margin {constraint}", graphs, known, partial(margins, at=at))
+            if model is not None:
                 weights.append(partial(_log_inside, model))
         return weights
 
@@ -117,27 +149,28 @@ class Models:
         firsts = first_steps(self.seen)
         rates = np.array([one.rate for one in firsts])
         shift, spread = float(rates.mean()), float(rates.std()) or 1.0
-        model = self._process(
-            "seconds", graphs, firsts, lambda some: (np.array([one.rate for one in some]) - shift) / spread
-        )
-        return [lambda inputs: -shift - spread * model.predict(inputs)[0]]
+        model = self._process("seconds", graphs, first_steps, _rates)
+        return [] if model is None else [lambda inputs: -shift - spread * model.predict(inputs)[0]]
 
-    def _process(
-        self, name: str, graphs: bool, seen: Sequence[Observation], target: Target
-    ) -> GaussianProcess:
-        """Return the process on ``target`` of all of ``seen``."""
-        view, count = self.view(graphs), grid_point(len(seen))
+    def _process(self, name: str, graphs: bool, chosen: Chosen, target: Target) -> GaussianProcess | None:
+        """Return the process on ``target`` of what is ``chosen`` of all that was seen; None where that is one or none.
+
+        Its hyperparameters are those of what was chosen of the first observations on the grid, as ``view`` is.
+        """
+        view, count = self.view(graphs), grid_point(len(self.seen))
+        if len(chosen(self.seen[:count])) < 2:
+            return None
         if self._fits.get((name, graphs), (0, None))[0] != count:
-            some = seen[:count]
-            y = target(some)
-            kept = spread_over(y, FITTED)
-            self._fits[name, graphs] = (
-                count,
-                fit(self._inputs(view, [some[at] for at in kept]), y[kept], seed=self.seed),
-            )
+            x, y = self._held(view, chosen(self.seen[:count]), target, FITTED)
+            self._fits[name, graphs] = count, fit(x, y)
+        return self._fits[name, graphs][1].given(*self._held(view, chosen(self.seen), target, HELD))
+
+    def _held(
+        self, view: View, seen: Sequence[Observation], target: Target, most: int
+    ) -> tuple[Inputs, np.ndarray]:
         y = target(seen)
-        kept = spread_over(y, HELD)
-        return self._fits[name, graphs][1].given(self._inputs(view, [seen[at] for at in kept]), y[kept])
+        kept = spread_over(y, most)
+        return self._inputs(view, [seen[at] for at in kept]), y[kept]
 
     def _inputs(self, view: View, seen: Sequence[Observation]) -> Inputs:
         return view.inputs(self.designs(seen), np.array([one.cost for one in seen]))
@@ -167,3 +200,9 @@ def _column(seen: Sequence[Observation], *, at: int) -> np.ndarray:
 
 def _log_inside(model: GaussianProcess, inputs: Inputs) -> np.ndarray:
     return log_probability_below_zero(*model.predict(inputs))
+
+
+def _rates(seen: Sequence[Observation]) -> np.ndarray:
+    """Return the log seconds per unit of cost (m,), standardised."""
+    rates = np.array([one.rate for one in seen])
+    return (rates - rates.mean()) / (float(rates.std()) or 1.0)

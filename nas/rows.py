@@ -6,7 +6,6 @@ Notation
     row     (S,) float64: the unit of a continuous parameter, the place of a finite one, NaN of an inactive one
 """
 
-from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -66,9 +65,8 @@ class Rows:
 
         Constraints are not looked at; what conditions close is left out.
         """
-        units = (
-            rng.permuted(np.tile(np.arange(n), (len(self.columns), 1)), axis=1).T + rng.random((n, 1))
-        ) / n
+        order = rng.permuted(np.tile(np.arange(n), (len(self.columns), 1)), axis=1).T
+        units = (order + rng.random(order.shape)) / n
         drawn = [column.draw(units[:, at]) for at, column in enumerate(self.columns)]
         return self.completed(np.column_stack(drawn), rng)
 
@@ -198,11 +196,12 @@ class Column:
     def numbers(self, column: np.ndarray) -> np.ndarray:
         """Return the values (n,) as numbers, zero where inactive."""
         if self.count:
-            table = np.array(
-                [float(value or 0) if not isinstance(value, str) else 0.0 for value in self.values]
-            )
-            return np.append(table, 0.0)[np.nan_to_num(column, nan=self.count).astype(int)]
+            return self._numbers[np.nan_to_num(column, nan=self.count).astype(int)]
         return np.array([0.0 if u != u else float(self.parameter.value(u) or 0) for u in column.tolist()])
+
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        return np.array([0.0 if isinstance(value, str) else float(value or 0) for value in (*self.values, 0)])
 
     def other(self, column: np.ndarray, rng: np.random.Generator, near: float) -> np.ndarray:
         """Return values (n,) that are not those of ``column`` (n,)."""
@@ -227,8 +226,3 @@ def unique(rows: np.ndarray) -> np.ndarray:
     for at, row in enumerate(rows):
         seen.setdefault(row.tobytes(), at)
     return rows[list(seen.values())]
-
-
-def places(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """Return a list of rows as an array (n, ``width``), also when it is empty."""
-    return np.array(rows).reshape(-1, width)

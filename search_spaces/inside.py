@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 
 from search_spaces.configuration import Value
-from search_spaces.linear import Limit, Polytope, listed
+from search_spaces.linear import PASSES, SWEEPS, Limit, Polytope, listed
 from search_spaces.parameter import Float, Int
 from search_spaces.slot import Slot
 
@@ -56,12 +56,64 @@ def _drawn_inside(
     rng: np.random.Generator,
 ) -> Values | None:
     """Return ``values`` moved to where ``limits`` hold, all but ``still``; numbers among ``drawn`` are drawn there."""
+    values = _chosen(slots, limits, values, still, drawn, rng)
+    if all(limit.holds(values) for limit in limits):
+        return values
     polytope = Polytope(limits, values, _moving(slots, values, still))
     order = rng.permutation(len(polytope.paths)).tolist()
     if not order or not (polytope.enter(order) or polytope.approach()):
         return None
     polytope.stir([at for at, path in enumerate(polytope.paths) if path in drawn], rng)
     return {**values, **polytope.values()}
+
+
+def _chosen(
+    slots: Mapping[str, Slot],
+    limits: Sequence[Limit],
+    values: Values,
+    still: Collection[str],
+    drawn: Collection[str],
+    rng: np.random.Generator,
+) -> Values:
+    """Return ``values`` with choices among numbers, all but ``still``, nearer to where ``limits`` hold.
+
+    Choice after choice takes an option with which all limits hold, or the one that breaks them least. Where all hold
+    then, those ``drawn`` are drawn anew, one given the others (Gibbs sampling).
+    """
+    weighed = {path for limit in limits for path in limit.linear.weights}
+    movable = [path for path in values if path in weighed and path not in still]
+    paths = [path for path in movable if not isinstance(slots[path].parameter, Float | Int)]
+    for _ in range(PASSES):
+        for at in rng.permutation(len(paths)):
+            if not _excess(limits, values):
+                break
+            values = _option(slots, limits, values, paths[at], rng)
+    if paths and not _excess(limits, values):
+        for _ in range(SWEEPS):
+            for at in rng.permutation(len(paths)):
+                if paths[at] in drawn:
+                    values = _option(slots, limits, values, paths[at], rng)
+    return values
+
+
+def _option(
+    slots: Mapping[str, Slot],
+    limits: Sequence[Limit],
+    values: Values,
+    path: str,
+    rng: np.random.Generator,
+) -> Values:
+    """Return ``values`` with one of the options of ``path`` that break ``limits`` least."""
+    tried = [{**values, path: option} for option in slots[path].parameter.values]
+    excess = [_excess(limits, one) for one in tried]
+    least = [one for one, over in zip(tried, excess, strict=True) if over <= min(excess)]
+    return least[rng.integers(len(least))]
+
+
+def _excess(limits: Sequence[Limit], values: Mapping[str, Value]) -> float:
+    """Return by how much ``values`` break ``limits``, all together; 0 where all hold."""
+    broken = [limit.linear for limit in limits if not limit.holds(values)]
+    return sum(sum(one.terms(values)) - one.bound for one in broken)
 
 
 def nearest_inside(

@@ -135,6 +135,8 @@ class Int(Parameter):
             raise ValueError(
                 f"Int: low={low!r}, high={high!r}, step={step!r} must be integers with step >= 1"
             )
+        if (high - low) // step >= 2**53:
+            raise ValueError(f"Int: low={low!r}, high={high!r} hold more than 2^53 values; use a Float")
         if default is not None and (not isinstance(default, int) or (default - low) % step):
             raise ValueError(f"Int: default={default!r} is not {low} plus a multiple of step={step}")
         last = low + (high - low) // step * step

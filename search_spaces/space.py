@@ -30,6 +30,14 @@ from search_spaces.slot import Conditions, Slot
 __all__ = ["Choice", "Configuration", "Float", "Int", "Linear", "Parameter", "Slot", "Space", "Value"]
 
 
+def _plain(option: Any) -> Any:
+    """Return an option of numpy, of an enumeration or of another subclass as the plain value that it is."""
+    if isinstance(option, np.generic):
+        option = option.item()
+    kinds = (bool, int, float, str)
+    return next((kind(option) for kind in kinds if isinstance(option, kind)), option)
+
+
 @dataclass(frozen=True)
 class Choice(Parameter):
     """One of ``options``: a sequence of plain values, or a map from name to None or to a ``Space`` it opens.
@@ -57,7 +65,12 @@ class Choice(Parameter):
         weights: Sequence[float] = (),
         default: Value = None,
     ) -> None:
-        names = tuple(options)
+        if isinstance(options, str):
+            raise ValueError(
+                f"Choice: options={options!r} is one word; give a list, for example [{options!r}]"
+            )
+        names = tuple(map(_plain, options))
+        default = _plain(default)
         if not names:
             raise ValueError("Choice: no options; give at least one")
         if len({(type(name), name) for name in names}) < len(names):
@@ -65,13 +78,16 @@ class Choice(Parameter):
         for name in names:
             if not (name is None or isinstance(name, bool | int | float | str)):
                 raise ValueError(f"Choice: option {name!r} is neither a number, a string, a bool nor None")
-        if default is not None and default not in names:
+            if isinstance(name, float) and not math.isfinite(name):
+                raise ValueError(f"Choice: option {name!r} is not finite; give a number, or a word for it")
+        if default is not None and (type(default), default) not in {(type(name), name) for name in names}:
             raise ValueError(f"Choice: default={default!r} is not one of {list(names)!r}")
         if weights and (len(weights) != len(names) or not all(0 < w < math.inf for w in weights)):
             raise ValueError(
                 f"Choice: weights={list(weights)!r}; give one positive number for each of {list(names)!r}"
             )
-        spaces = {n: s for n, s in options.items() if s is not None} if isinstance(options, Mapping) else {}
+        opened = options.items() if isinstance(options, Mapping) else ()
+        spaces = {_plain(name): space for name, space in opened if space is not None}
         for name, value in (
             ("options", names),
             ("ordered", ordered),
@@ -173,6 +189,10 @@ class Space:
                 raise ValueError(f"Space: part name {name!r} holds a dot; dots separate the parts of a path")
         self.parts = dict(parts)
         self.constraints = tuple(constraints)
+        if len(self._slot) < len(self.slots):
+            paths = [slot.path for slot in self.slots]
+            twice = next(path for path in paths if paths.count(path) > 1)
+            raise ValueError(f"Space: two parameters stand at {twice!r}; rename an option or a part")
         for constraint in self.constraints:
             if not isinstance(constraint, Linear):
                 raise ValueError(
@@ -297,6 +317,8 @@ class Space:
         for kept in (given | preferred.keys(), given):
             if (found := nearest_inside(self._slot, self.limits, values, kept)) is not None:
                 return Configuration(found)
+        if not given and not preferred:
+            return self.complete(values, np.random.default_rng(0))
         raise ValueError(
             f"the defaults {listed({path: values[path] for path in values if path in given})} break the constraints "
             f"{', '.join(str(limit.linear) for limit in self.limits)}; change a default=, or loosen a bound"
@@ -357,13 +379,18 @@ class Space:
         Wrong is a path that the space does not have, a value out of range, and one that another value rules out.
         """
         given: dict[str, Any] = {p: v.item() if isinstance(v, np.generic) else v for p, v in values.items()}
+        implied: dict[str, list[Value]] = {}
         for path, value in tuple(given.items()):
             if problem := self.parameter(path).problem(value):
                 raise ValueError(f"parameter {path!r}: {problem}")
             if isinstance(self.parameter(path), Float):
                 given[path] = float(value)
             for choice, options in self._slot[path].conditions:
-                if given.setdefault(choice, options[0]) not in options:
+                left = [o for o in implied.get(choice, options) if o in options]
+                if choice not in values and left:
+                    implied[choice] = left
+                    given[choice] = left[0]
+                elif given.get(choice) not in options:
                     raise ValueError(
                         f"parameter {path!r} is inactive with {choice!r} at {given[choice]!r}; leave it out, or "
                         f"choose {' or '.join(map(repr, options))}"

@@ -98,7 +98,9 @@ def test_show_export_verify_and_list(run, tmp_path, capsys):
 
 
 def test_resume_adds_to_a_finished_run(small, tmp_path):
-    run = nas.search(small, trials=3, strategy="random", constraints=["macs<=1e6"], out=tmp_path / "run", trackers=[])
+    run = nas.search(
+        small, trials=3, strategy="random", constraints=["macs<=1e6"], out=tmp_path / "run", trackers=[]
+    )
     with pytest.raises(ValueError, match="is finished; add to it with --budget 30m"):
         nas.resume(run.folder.path)
     first = run.history.events["test 1"]
@@ -299,7 +301,9 @@ def test_the_winner_is_one_whose_weights_are_there(small, tmp_path, monkeypatch)
         shutil.rmtree(session.folder.checkpoints / folder_of(session.study.best))
 
     monkeypatch.setattr(Session, "_finals", lose)
-    run = nas.search(small, trials=3, strategy="random", constraints=["macs<=1e6"], out=tmp_path / "run", trackers=[])
+    run = nas.search(
+        small, trials=3, strategy="random", constraints=["macs<=1e6"], out=tmp_path / "run", trackers=[]
+    )
     best, second = (trial.number for trial, _ in run.standing()[:2])
     assert run.best.trial.number == second != best
 

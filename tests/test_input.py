@@ -33,7 +33,7 @@ SPACE = Space(x=Float(0, 1), k=Int(1, 3))
         (lambda: Float(0, 1, default="high"), "default='high' is not a number; give one from 0 to 1"),
         (lambda: Int(1, 9, default=12), r"default=12 lies outside \[1, 9\]; give one inside"),
         (lambda: Int(1, 9, step=2, default=4), "default=4 is not 1 plus a multiple of step=2"),
-        (lambda: Choice("ab", default="c"), r"default='c' is not one of \['a', 'b'\]"),
+        (lambda: Choice(tuple("ab"), default="c"), r"default='c' is not one of \['a', 'b'\]"),
         (
             lambda: Study(SPACE, strategy="grid"),
             "strategy 'grid': parameter 'x' is continuous; use an Int or a Choice",
@@ -109,7 +109,7 @@ def test_what_is_not_finite_is_a_failed_trial(value):
 
 
 def test_more_asks_than_points_left():
-    study = Study(Space(a=Choice("abc"), b=Int(1, 2)), strategy="random")
+    study = Study(Space(a=Choice(tuple("abc")), b=Int(1, 2)), strategy="random")
     trials = [study.ask() for _ in range(6)]
     assert not study.exhausted
     with pytest.raises(

@@ -131,7 +131,7 @@ def test_searches_hold_tight_constraints(strategy):
             "of this space; did you mean 'ab'",
         ),
         (
-            lambda: Space(a=Choice("xy"), constraints=[Linear({"a": 1}, 1)]),
+            lambda: Space(a=Choice(tuple("xy")), constraints=[Linear({"a": 1}, 1)]),
             "'a', whose options are not numbers",
         ),
         (lambda: Space(a=Int(0, 1), constraints=["a<=1"]), "is no Linear; write Linear"),

@@ -17,7 +17,7 @@ MIXED = Space(
     rate=Float(1e-4, 1, log=True),
     units=Int(4, 64, log=True),
     level=Choice((1, 2, 3, 4), ordered=True),
-    kind=Choice({"plain": None, "own": Space(k=Int(1, 5), s=Choice("abc"))}),
+    kind=Choice({"plain": None, "own": Space(k=Int(1, 5), s=Choice(tuple("abc")))}),
 )
 
 

@@ -34,7 +34,7 @@ def loss(config):
         (Float(0, 1), 0.0),
         (Int(1, 50, step=4, log=True), 5),
         (Int(1, 3), 3),
-        (Choice("abcd", weights=(1, 2, 3, 4)), "b"),
+        (Choice(tuple("abcd"), weights=(1, 2, 3, 4)), "b"),
         (Choice((1, 2, 4, 8), ordered=True), 4),
     ],
 )

@@ -11,7 +11,9 @@ from search_spaces.space import Choice, Float, Int, Linear, Space
 SPACE = Space(
     lr=Float(1e-4, 1, log=True), k=Int(1, 9), optimizer=Choice({"adam": None, "sgd": Space(m=Float(0, 1))})
 )
-DISCRETE = Space(a=Int(1, 4), b=Choice("xyz"), c=Choice({"off": None, "on": Space(d=Choice((True, False)))}))
+DISCRETE = Space(
+    a=Int(1, 4), b=Choice(tuple("xyz")), c=Choice({"off": None, "on": Space(d=Choice((True, False)))})
+)
 
 
 def loss(config):

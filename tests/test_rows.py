@@ -17,7 +17,9 @@ CONDITIONAL = Space(
     batch=Int(16, 256, step=16),
     optimizer=Choice({"sgd": SGD, "adam": None}),
     depth=Choice(
-        {"1": Space(a=Choice("xyz")), "2": Space(a=Choice("xyz"), b=Int(0, 3))}, shared=True, ordered=True
+        {"1": Space(a=Choice(tuple("xyz"))), "2": Space(a=Choice(tuple("xyz")), b=Int(0, 3))},
+        shared=True,
+        ordered=True,
     ),
     act=Choice(("relu", "gelu", "silu"), weights=(1, 2, 5)),
     one=Int(3, 3),

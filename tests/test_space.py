@@ -124,7 +124,7 @@ def test_conditional_grid_leaves_inactive_parameters_out():
 
 
 def test_a_grid_of_three_by_three_by_three():
-    space = Space(a=Int(1, 3), b=Choice("xyz"), c=Choice((0.1, 0.2, 0.3)))
+    space = Space(a=Int(1, 3), b=Choice(tuple("xyz")), c=Choice((0.1, 0.2, 0.3)))
     assert {tuple(c.values()) for c in space.grid()} == set(
         itertools.product((1, 2, 3), "xyz", (0.1, 0.2, 0.3))
     )

@@ -20,9 +20,11 @@ MIXED = Space(
     x=Float(-5, 10),
     y=Float(0, 15),
     depth=Int(1, 4),
-    kind=Choice({"plain": None, "own": Space(k=Int(1, 5), s=Choice("abc"))}),
+    kind=Choice({"plain": None, "own": Space(k=Int(1, 5), s=Choice(tuple("abc")))}),
 )
-SMALL = Space(a=Int(1, 4), b=Choice("xyz"), c=Choice({"off": None, "on": Space(d=Choice((True, False)))}))
+SMALL = Space(
+    a=Int(1, 4), b=Choice(tuple("xyz")), c=Choice({"off": None, "on": Space(d=Choice((True, False)))})
+)
 
 
 def made(name, **options):
@@ -196,7 +198,7 @@ def test_linear_constraints_hold_and_bound_what_a_space_holds(strategy):
 
 
 def test_a_grid_is_every_design_once_also_after_a_kill(tmp_path):
-    space = Space(a=Int(1, 3), b=Choice("xyz"), c=Choice((0.1, 0.2, 0.4), ordered=True))
+    space = Space(a=Int(1, 3), b=Choice(tuple("xyz")), c=Choice((0.1, 0.2, 0.4), ordered=True))
     with Study(space, strategy="grid", storage=tmp_path / "study.log") as study:
         for trial in [study.ask() for _ in range(11)]:
             study.tell(trial, trial.config["c"])
@@ -250,7 +252,7 @@ def test_cmaes_finds_the_optimum_of_numbers_and_choices_together():
         x=Float(0, 1),
         rate=Float(1e-4, 1, log=True),
         units=Int(4, 64),
-        kind=Choice({"plain": None, "own": Space(s=Choice("abc"))}),
+        kind=Choice({"plain": None, "own": Space(s=Choice(tuple("abc")))}),
     )
     study = Study(space, strategy="cmaes", seed=0)
     study.optimize(function, trials=300)

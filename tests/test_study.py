@@ -86,7 +86,7 @@ def test_ends():
         study.optimize(loss)
     study.optimize(lambda config: time.sleep(0.02) or loss(config), budget=0.3)
     assert 2 <= len(study.trials) <= 16
-    finite = Study(Space(a=Choice("ab")))
+    finite = Study(Space(a=Choice(tuple("ab"))))
     finite.optimize(lambda config: 1.0)
     with pytest.raises(Finished, match="no design that was not started: 2 were"):
         finite.ask()

@@ -21,7 +21,7 @@ SPACE = Space(
     width=Int(4, 32, log=True),
     steps=Int(0, 10_000),
     order=Choice((1, 2, 4), ordered=True),
-    kind=Choice({"a": None, "b": Space(m=Float(0, 1), n=Choice("pqr", weights=(2, 1, 1))), "c": None}),
+    kind=Choice({"a": None, "b": Space(m=Float(0, 1), n=Choice(tuple("pqr"), weights=(2, 1, 1))), "c": None}),
     only=Choice(("one",)),
 )
 
@@ -132,7 +132,7 @@ def test_a_region_of_nan_beside_the_optimum_is_left(strategy):
 
 @pytest.mark.parametrize("strategy", ["tpe", "forest"])
 def test_when_all_trials_fail_the_search_goes_on(strategy):
-    study = Study(Space(x=Float(0, 1), k=Choice("abc")), strategy=strategy, seed=0)
+    study = Study(Space(x=Float(0, 1), k=Choice(tuple("abc"))), strategy=strategy, seed=0)
     study.optimize(lambda config: math.nan, trials=20)
     assert len({trial.config for trial in study.trials}) == 20 and study.best is None
 

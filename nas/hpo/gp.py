@@ -225,34 +225,26 @@ class GaussianProcess:
         return replace(self, inputs=inputs, y=y, mean=float(y.mean()))
 
 
-def fit(inputs: Inputs, y: np.ndarray, *, seed: int = 0, restarts: int = 1) -> GaussianProcess:
+def fit(inputs: Inputs, y: np.ndarray) -> GaussianProcess:
     """Return the process whose hyperparameters are most probable given ``y`` (n,) at n points.
 
-    L-BFGS from the centre of the priors and from ``restarts`` - 1 more points drawn from ``seed``. ``y`` should have
-    mean 0 and deviation 1; its mean is the prior mean.
+    L-BFGS from the centre of the priors. ``y`` should have mean 0 and deviation 1; its mean is the prior mean.
     """
     mean = float(y.mean())
     groups = inputs.codes.shape[1]
-    posterior = Posterior(inputs, y - mean)
     centre, _ = priors(groups)
     bounds = [np.log(BOUNDS["lengthscale"])] * groups + [
         np.log(BOUNDS[name]) for name in ("signal", "additive", "noise")
     ]
-    rng = np.random.default_rng(seed)
-    best, best_value = centre, math.inf
-    for restart in range(restarts):
-        start = centre if restart == 0 else centre + 0.7 * rng.standard_normal(len(centre))
-        found = minimize(  # type: ignore[call-overload]
-            posterior.negative_log,
-            np.clip(start, *np.transpose(bounds)),
-            jac=True,
-            method="L-BFGS-B",
-            bounds=bounds,
-            options={"maxiter": 40, "ftol": 1e-5},
-        )
-        if found.fun < best_value:
-            best, best_value = found.x, float(found.fun)
-    values = np.exp(best)
+    found = minimize(  # type: ignore[call-overload]
+        Posterior(inputs, y - mean).negative_log,
+        np.clip(centre, *np.transpose(bounds)),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": 40, "ftol": 1e-5},
+    )
+    values = np.exp(found.x)
     return GaussianProcess(inputs, y, Hyperparameters(values[:-3], *map(float, values[-3:])), mean)
 
 
@@ -316,10 +308,13 @@ def squash(y: np.ndarray) -> np.ndarray:
 
     The unit is the spread of the better half; a constant ``y`` is all zeros.
     """
-    centre = float(np.median(y))
-    better = centre - y[y <= centre]
-    unit = float(np.sqrt((better**2).mean())) or float(y.std()) or 1.0
-    z = (y - centre) / unit
+    y = np.clip(y, -1e150, 1e150)
+    away = y - float(np.median(y))
+    away /= (
+        float(np.abs(away).max()) or 1.0
+    )  # squares of what is left neither overflow nor matter where they underflow
+    unit = float(np.sqrt((away[away <= 0] ** 2).mean())) or float(away.std()) or 1.0
+    z = away / unit
     z = np.where(z > 0, np.log1p(np.maximum(z, 0.0)), z)
     spread = float(z.std())
     return (z - z.mean()) / spread if spread > 0 else np.zeros_like(z)

@@ -84,11 +84,13 @@ def knee(losses: np.ndarray, feasible: np.ndarray | None = None) -> int | None:
 
 def crowding_distance(losses: np.ndarray) -> np.ndarray:
     """Return the crowding distance (n,) of each of ``losses`` (n, m); the ends have inf (Deb et al. 2002, III-B)."""
+    if len(losses) < 3:
+        return np.full(len(losses), np.inf)
     distance = np.zeros(len(losses))
     for column in losses.T:
         order = column.argsort(kind="stable")
         width = column[order[-1]] - column[order[0]]
         if width > 0:
             distance[order[1:-1]] += (column[order[2:]] - column[order[:-2]]) / width
-        distance[order[[0, -1]]] = np.inf
+            distance[order[[0, -1]]] = np.inf
     return distance

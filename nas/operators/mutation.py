@@ -109,8 +109,9 @@ def _step(parameter: Parameter, value: Value, rng: np.random.Generator) -> Value
     if ordered(parameter) and rng.random() >= FAR:
         count, at = int(parameter.size), place_of(parameter, value)
         reach = max(1, round(NEAR * count))
-        steps = [step for step in range(-reach, reach + 1) if step and 0 <= at + step < count]
-        return value_at(parameter, at + steps[rng.integers(len(steps))])
+        low, high = max(at - reach, 0), min(at + reach, count - 1)
+        place = low + int(rng.integers(high - low))
+        return value_at(parameter, place + (place >= at))
     return _reset(parameter, value, rng)
 
 

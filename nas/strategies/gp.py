@@ -15,10 +15,11 @@ from functools import cached_property
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from nas.encoder import View
 from nas.hpo import acquisition as improvement
 from nas.hpo.gp import GaussianProcess, Inputs
 from nas.hpo.pareto import nondominated
-from nas.maximise import Score, candidates, climbed
+from nas.maximise import STEPS, Score, candidates, climbed
 from nas.models import Models, Weight
 from nas.observations import losses
 from nas.rows import Rows
@@ -29,6 +30,7 @@ from search_spaces.space import Configuration
 
 ACQUISITIONS = ("log-ei", "log-pi", "ucb", "thompson", "parego")
 FIRST = 2  # PURPOSE of the generator of the first designs
+PENDING = 64  # trials in flight that are believed, the latest
 ELITES = 6  # best observations whose children are candidates
 FINE = (
     1 / 12
@@ -66,7 +68,13 @@ class GP(Strategy):
                 f"gp: initial={initial}, xi={xi}, kappa={kappa}; needs initial >= 1, the others >= 0"
             )
         super().__init__(problem, seed=seed)
+        if len(problem.objectives) > 1 and acquisition not in ("log-ei", "parego"):
+            raise ValueError(
+                f"gp: acquisition={acquisition!r} is of one objective, not of {len(problem.objectives)}; "
+                "give log-ei or parego"
+            )
         self.acquisition, self.initial, self.xi, self.kappa = acquisition, initial, xi, kappa
+        self._rejected = -1  # the last ask in which nothing that the acquisition found was accepted
 
     @cached_property
     def rows(self) -> Rows:
@@ -76,7 +84,7 @@ class GP(Strategy):
     @cached_property
     def models(self) -> Models:
         """The processes, told of all trials."""
-        return Models(self.problem, self.rows, seed=self.seed)
+        return Models(self.problem, self.rows)
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
@@ -87,9 +95,9 @@ class GP(Strategy):
     ) -> Configuration | Exhausted:
         if index < self.initial:
             return self.problem.space.complete(self._first_designs[index], rng)
-        if len({one.trial for one in self.models.seen if one.feasible}) < 2:
+        if len(self.models.seen) < 2 or index == self._rejected:
             return self.problem.space.sample(rng)
-        waiting = np.array([self.models.design(trial) for trial in pending]).reshape(
+        waiting = np.array([self.models.design(trial) for trial in pending[-PENDING:]]).reshape(
             -1, len(self.rows.columns)
         )
         with threadpool_limits(
@@ -99,8 +107,10 @@ class GP(Strategy):
 
     @cached_property
     def _first_designs(self) -> list[Configuration]:
+        """By index; where the first is the space's default, it stands in no row of the hypercube."""
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0, 0, FIRST)))
-        return [self.rows.config(row) for row in self.rows.latin(self.initial, rng)]
+        drawn = self.rows.latin(max(self.initial - self.baseline, 1), rng)
+        return [self.rows.config(row) for row in (drawn[[0, *range(len(drawn))]] if self.baseline else drawn)]
 
     def _best(self, rng: np.random.Generator, index: int, waiting: np.ndarray) -> Configuration:
         draws = int(
@@ -112,9 +122,11 @@ class GP(Strategy):
         pool = candidates(self.rows, elites, rng)
         started = [*(self.models.design(trial) for trial in self.trials.values()), *waiting]
         known = frozenset(row.tobytes() for row in started)
-        for row in climbed(self.rows, pool, score, rng, known=known)[:ACCEPTED]:
+        steps = () if self.acquisition == "thompson" else STEPS  # a draw of the function is one of the pool
+        for row in climbed(self.rows, pool, score, rng, known=known, steps=steps)[:ACCEPTED]:
             if self.accepts(config := self.rows.config(row)):
                 return config
+        self._rejected = index
         return self.problem.space.sample(rng)
 
     def _score(self, seed: int, index: int, waiting: np.ndarray, *, graphs: bool) -> tuple[Score, np.ndarray]:
@@ -123,13 +135,15 @@ class GP(Strategy):
         view = models.view(graphs)
         good = models.leading(LEADING)
         told = models.designs(good)
+        weights = [*models.success(graphs), *models.margins(graphs), *models.seconds(graphs)]
+        if models.feasible < 2:  # nothing to improve on: go where steps succeed and constraints hold
+            return _summed(view, weights), told[:ELITES]
         processes = models.objectives(graphs)
         at_top = view.inputs(told)
         predicted = np.column_stack([process.predict(at_top)[0] for process in processes])
         gain = self._gain(
             [p.believing(view.inputs(waiting)) for p in processes], predicted, np.random.default_rng(seed)
         )
-        weights = [*models.success(graphs), *models.margins(graphs), *models.seconds(graphs)]
         trust = self.trust(index) if self.problem.priors else 0.0
 
         def score(rows: np.ndarray) -> np.ndarray:
@@ -177,6 +191,14 @@ class GP(Strategy):
         if self.acquisition == "log-pi":
             return improvement.log_probability_of_improvement(mean, deviation, best, xi=self.xi)
         return improvement.log_expected_improvement(mean, deviation, best, xi=self.xi)
+
+
+def _summed(view: View, weights: Sequence[Weight]) -> Score:
+    def score(rows: np.ndarray) -> np.ndarray:
+        inputs = view.inputs(rows)
+        return np.zeros(len(rows)) + sum(weight(inputs) for weight in weights)
+
+    return score
 
 
 def _refined(coarse: Score, fine: Score) -> Score:
