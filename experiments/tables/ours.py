@@ -19,7 +19,18 @@ from search_spaces.architecture import SearchSpace
 from search_spaces.describe import describe
 
 RUNS = Path(__file__).parent / "runs"
-MEASURED = ("nas", "search_spaces")
+MEASURED = (  # what decides which configuration is proposed
+    "search_spaces",
+    "nas/hpo",
+    "nas/operators",
+    "nas/strategies",
+    "nas/strategy.py",
+    "nas/models.py",
+    "nas/maximise.py",
+    "nas/encoder.py",
+    "nas/observations.py",
+    "nas/rows.py",
+)
 CODE = code_hash(*MEASURED)
 
 
