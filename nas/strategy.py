@@ -14,6 +14,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from nas import prior
+from nas.operators import mutate
 from nas.operators.generations import Generation
 from nas.trial import Problem, Trial
 from search_spaces.registry import Registry
@@ -25,6 +26,7 @@ ASK: Final = 1  # PURPOSE of the generator of ``ask``
 FADING: Final = 10  # asks after which priors count half
 JUDGED: Final = 50  # trials by which priors are judged
 DRAWS: Final = 5_000  # random designs tried before a space counts as exhausted; a tenth, where each is moved
+NEAR: Final = 500  # mutations of what was started, tried where draws are in vain
 MANY: Final = 1_000_000  # designs that are enumerated then
 FIRST: Final = 5  # asks that draw from priors where the acquisition weighs them
 
@@ -109,7 +111,18 @@ class Strategy(ABC):
             config = self.problem.space.sample(rng)
             if self.accepts(config):
                 return config
+        if (near := self._beside_started(rng, [*self.trials.values(), *pending])) is not None:
+            return near
         return self._enumerate()
+
+    def _beside_started(self, rng: np.random.Generator, started: Sequence[Trial]) -> Configuration | None:
+        """Return a mutation of what was ``started`` that is accepted, as there may be where draws are in vain."""
+        for _ in range(NEAR if started else 0):
+            parent = started[rng.integers(len(started))].config
+            config = mutate(self.problem.space, parent, rng)
+            if self.accepts(config):
+                return config
+        return None
 
     def _queued(self, rng: np.random.Generator, index: int, pending: Sequence[Trial]) -> Configuration | None:
         """Return the next of the queue that is a new feasible design, or None when there is none."""

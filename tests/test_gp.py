@@ -108,3 +108,12 @@ def test_integers_of_a_billion_values_and_two_hundred_options(name):
     study = Study(space, strategy=name, seed=0)
     study.optimize(lambda config: abs(config["n"] - 3e8) / 1e9 + (config["k"] != "o7"), trials=15)
     assert len(study.trials) == 15
+
+
+def test_a_continuous_space_is_not_exhausted_by_a_narrow_bound():
+    study = Study(
+        PLANE, strategy="random", seed=0, constraints=["p<=0.0005"], measure=lambda c: {"p": c["x"]}
+    )
+    study.enqueue({"x": 0.0004, "y": 0.5})
+    study.optimize(lambda config: config["y"], trials=6)
+    assert len(study.trials) == 6 and not study.exhausted
