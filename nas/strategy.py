@@ -118,7 +118,7 @@ class Strategy(ABC):
     def _beside_started(self, rng: np.random.Generator, started: Sequence[Trial]) -> Configuration | None:
         """Return a mutation of what was ``started`` that is accepted, as there may be where draws are in vain."""
         for _ in range(NEAR if started else 0):
-            parent = started[rng.integers(len(started))].config
+            parent = started[int(rng.integers(len(started)))].config
             config = mutate(self.problem.space, parent, rng)
             if self.accepts(config):
                 return config
