@@ -31,7 +31,7 @@ class Function(Estimator):
         curve: dict[int, Metrics] = {}
 
         def report(step: int, metrics: Metrics) -> None:
-            curve[step] = self._metrics(metrics)
+            curve[step], _ = checked_metrics(self._metrics(metrics), ())
             context.report(step, curve[step])
 
         def stopping() -> bool:

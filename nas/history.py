@@ -208,7 +208,7 @@ def _done(asked: Row, result: Row) -> Step:
         start=asked["from"],
         metrics=_numbers(result["metrics"]),
         curve=tuple(_numbers(point) for point in result["curve"]),
-        seconds=result["seconds"],
+        seconds=_number(result["seconds"]),
         checkpoint=result["checkpoint"],
         error=result["error"],
         folds=tuple(one if isinstance(one, str) else _numbers(one) for one in result.get("folds", ())),
@@ -247,4 +247,11 @@ def _trial(row: Row) -> Trial:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Read metrics; the store writes infinities by their names."""
-    return {name: float(value) for name, value in values.items()}
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> float:
+    """Read a number; earlier versions wrote numpy's infinities as ``np.float64(inf)``."""
+    if isinstance(value, str):
+        value = value.removeprefix("np.float64(").removesuffix(")")
+    return float(value)

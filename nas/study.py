@@ -318,11 +318,17 @@ class Study:
             replicate=action.replicate if isinstance(action, Repeat) else 0,
             parent=parent.number if parent else None,
             lineage=parent.lineage if parent else number,
-            key=self.problem.key(config),
+            key=self._key(config),
             known=self.history.results,
             pending=pending,
-            free=dict(self.problem.measure(config)),
+            free=checked_metrics(self.problem.measure(config), ())[0],
         )
+
+    def _key(self, config: Configuration) -> str:
+        key = self.problem.key(config)
+        if not isinstance(key, str):
+            raise ValueError(f"key(config) returned {key!r}; return a text, such as str(...) of it")
+        return key
 
     def _hand(self, trial: Trial) -> Trial:
         self._handed.add(trial.number)
@@ -377,8 +383,16 @@ class Study:
 
     def _plain(self, result: Result, free: Metrics) -> Result:
         """Return ``result`` with plain floats; a needed one that is not finite becomes an error."""
+        if not isinstance(result.seconds, int | float) or not 0 <= result.seconds < math.inf:
+            raise ValueError(f"seconds={result.seconds!r}; tell a finite number from 0 up, or leave it out")
+        result = replace(
+            result,
+            seconds=float(result.seconds),
+            curve=tuple(checked_metrics(point, ())[0] for point in result.curve),
+            folds=tuple(one if isinstance(one, str) else checked_metrics(one, ())[0] for one in result.folds),
+        )
         if result.error is not None:
-            return result
+            return replace(result, metrics=checked_metrics(result.metrics, ())[0])
         needed = [name for name in self.problem.needed if name not in free or name in result.metrics]
         timed = {"seconds": result.seconds} if "seconds" in needed else {}
         metrics, error = checked_metrics({**timed, **result.metrics}, needed)
@@ -518,7 +532,7 @@ class Study:
         try:
             updated = self.tell(trial, result)
         except ValueError as error:
-            updated = self.tell(trial, Result(error=f"exception: {error}", seconds=result.seconds))
+            updated = self.tell(trial, Result(error=f"exception: {error}"))
         tidy(self.history, updated, folder, self._worth_keeping)
         return updated
 

@@ -202,11 +202,20 @@ def checked_metrics(metrics: Mapping[str, Any], needed: Sequence[str]) -> tuple[
             )
     plain = {}
     for name, value in metrics.items():
+        if not isinstance(name, str):
+            raise ValueError(f"metric {name!r} is named by no text; tell it as {str(name)!r}")
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ValueError(f"metric {name!r} is {value!r}; tell a number, such as float(...) of it")
-        plain[name] = float(value)
+        plain[name] = _float(name, value)
     broken = next((name for name in needed if not math.isfinite(plain[name])), None)
     return plain, None if broken is None else f"nan: {broken} is {plain[broken]}"
+
+
+def _float(name: str, value: numbers.Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"metric {name!r} is beyond the largest float; tell a smaller number") from None
 
 
 def _identity(config: Configuration) -> str:

@@ -35,7 +35,7 @@ def _chain(previous: bytes, text: bytes) -> bytes:
 def _plain(value: Any) -> Any:
     """Turn ``value`` into strict JSON, which has no infinities and no NaN: they become their names."""
     if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
+        return repr(float(value))  # numpy writes np.float64(nan)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
