@@ -147,6 +147,7 @@ class History:
     searched: dict[int, Trial] = field(default_factory=dict)
     asked: dict[int, Trial] = field(default_factory=dict)
     study: Mapping[str, Any] | None = None
+    grown: bool = False  # whether its space was another one once
     events: dict[str, Any] = field(default_factory=dict)  # the newest value of each name
     queue: list[Mapping[str, Value]] = field(default_factory=list)
     taken: int = 0  # of the queue
@@ -183,6 +184,7 @@ class History:
                 told.append(_with(trial, done))
                 self.put(told[-1])
             elif kind == "study":
+                self.grown |= self.study is not None and self.study["space"] != row["space"]
                 self.study = row
             elif kind == "queue":
                 self.queue.append(row["config"])

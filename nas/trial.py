@@ -77,8 +77,13 @@ class Constraint:
         return cls(match[1], bound, upper)
 
     def violation(self, metrics: Metrics) -> float:
-        """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""
+        """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known.
+
+        NaN is not satisfied: it is infinitely far.
+        """
         margin = self.margin(metrics)
+        if math.isnan(margin) and self.name in metrics:
+            return math.inf
         return margin if margin > 0 else 0.0
 
     def margin(self, metrics: Metrics) -> float:

@@ -287,7 +287,10 @@ def odd(config, context):
 def test_what_numpy_reports_can_be_read_again(tmp_path, limits):
     path = tmp_path / "study.log"
     with Study(
-        SPACE, strategy="random", storage=path, measure=lambda c: {"free": np.float64("inf"), "k": np.int64(2)}
+        SPACE,
+        strategy="random",
+        storage=path,
+        measure=lambda c: {"free": np.float64("inf"), "k": np.int64(2)},
     ) as study:
         study.optimize(odd, trials=1, limits=limits)
         before = study.trials[0]
@@ -348,3 +351,72 @@ def test_a_report_of_no_number_is_a_failed_trial(tmp_path):
         study.optimize(lambda config, context: context.report(1, {"loss": "low"}), trials=1)
     with Study(SPACE, strategy="random", storage=path) as study:
         assert "metric 'loss' is 'low'" in study.trials[0].last.error
+
+
+class Interrupted:
+    def __init__(self, error, at=2):
+        self.error, self.at, self.calls = error, at, 0
+
+    def __call__(self, config):
+        self.calls += 1
+        if self.calls == self.at:
+            raise self.error
+        return loss(config)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_was_interrupted_runs_again_in_the_same_process(error):
+    study = Study(SPACE, strategy="random")
+    function = Interrupted(error)
+    with pytest.raises(type(error)):
+        study.optimize(function, trials=4)
+    assert [trial.asked is not None for trial in study.trials] == [False, True]
+    study.optimize(function, trials=1)
+    assert [len(trial.steps) for trial in study.trials] == [1, 1, 1] and not study.history.asked
+
+
+def test_what_limits_refused_runs_again_in_the_same_process():
+    study = Study(SPACE, strategy="random")
+    with pytest.raises(ValueError, match="cannot be sent there"):
+        study.optimize(lambda config: 1.0, trials=1, limits=Limits(seconds=9.0))
+    assert study.trials[0].asked is not None
+    study.optimize(lambda config: 1.0, trials=0)
+    assert len(study.trials) == 1 and not study.trials[0].failed
+
+
+def test_what_ask_handed_out_stays_with_its_caller():
+    study = Study(SPACE, strategy="random")
+    mine = study.ask()
+    study.optimize(loss, trials=2)
+    assert len(study.trials) == 3 and study.trials[0].asked is not None
+    assert not study.tell(mine, 1.0).failed
+
+
+def test_a_measure_of_nan_holds_no_bound():
+    study = Study(
+        Space(k=Int(1, 3)),
+        strategy="random",
+        constraints=["flops<=10"],
+        measure=lambda config: {"flops": math.nan if config["k"] == 2 else 1.0},
+    )
+    study.optimize(lambda config: float(config["k"]))
+    assert sorted(trial.config["k"] for trial in study.trials) == [1, 3]
+
+
+@pytest.mark.parametrize("name", [["a"], None, 3])
+def test_a_key_is_a_text(name):
+    with pytest.raises(ValueError, match=r"key=.* returned .*; return a text, such as str\(...\) of it"):
+        Study(SPACE, key=lambda config: name)
+
+
+def test_messages_of_wrong_arguments():
+    study = Study(SPACE, strategy="random")
+    with pytest.raises(ValueError, match="no trial 99 in this study; repeat one of the 0 it has"):
+        study.repeat(99, 1, Fidelity())
+    for trials in ("5", 2.5, True, -1):
+        with pytest.raises(ValueError, match=f"trials={trials!r}; give how many to start from now on"):
+            study.optimize(loss, trials=trials)
+    with pytest.raises(ValueError, match=r"priors=\[3\]; give a map from path to Prior"):
+        Study(SPACE, priors=[3])
+    study.optimize(loss, trials=np.int64(1))
+    assert len(study.trials) == 1
