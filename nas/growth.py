@@ -84,8 +84,9 @@ def _fitted(trial: Trial, problem: Problem, given: dict[str, Value]) -> Trial:
 
 def _as_now(space: Space, path: str, value: Value) -> Value:
     """Return ``value`` as it is written now: an integer whose range became a Float is one of its numbers."""
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    return float(value) if whole and isinstance(space.parameter(path), Float) else value
+    if isinstance(value, int) and isinstance(space.parameter(path), Float):
+        return float(value)
+    return value
 
 
 def _why_not(space: Space, path: str, value: Value, values: Mapping[str, Value]) -> str | None:

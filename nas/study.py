@@ -396,11 +396,12 @@ class Study:
 
     def _plain(self, result: Result, free: Metrics) -> Result:
         """Return ``result`` with plain floats; a needed one that is not finite becomes an error."""
-        if not isinstance(result.seconds, int | float) or not 0 <= result.seconds < math.inf:
-            raise ValueError(f"seconds={result.seconds!r}; tell a finite number from 0 up, or leave it out")
+        spent, error = checked_metrics({"seconds": result.seconds}, ("seconds",))
+        if error:
+            raise ValueError(f"seconds={result.seconds!r}; tell a finite number, or leave it out")
         result = replace(
             result,
-            seconds=float(result.seconds),
+            seconds=spent["seconds"],
             curve=tuple(checked_metrics(point, ())[0] for point in result.curve),
             folds=tuple(one if isinstance(one, str) else checked_metrics(one, ())[0] for one in result.folds),
         )
