@@ -31,11 +31,11 @@ class Function(Estimator):
         curve: dict[int, Metrics] = {}
 
         def report(step: int, metrics: Metrics) -> None:
-            curve[step] = self._metrics(metrics)
+            curve[step], _ = checked_metrics(self._metrics(metrics), ())
             context.report(step, curve[step])
 
         def stopping() -> bool:
-            return context.stopping() or max(curve, default=0) >= fidelity.epochs
+            return max(curve, default=0) >= fidelity.epochs or context.stopping()
 
         returned = self.function(design, replace(context, report=report, stopping=stopping))
         if returned is None and not curve:
@@ -64,13 +64,15 @@ class Folded(Estimator):
     """A cross-validation: ``function`` once per fold, each with ``context.fold`` from 0 to ``folds - 1``.
 
     The metrics are means over the folds that succeeded. A fold that raises, or whose ``needed`` metrics are missing
-    or not finite, is an error in its place; where more than half of them are, so is the whole. Every fold starts
-    afresh, at whatever fidelity: none goes on from a checkpoint.
+    or not finite, is an error in its place, and so is one whose ``bounded`` metrics are there and not finite; where
+    more than half of them are, so is the whole. Every fold starts afresh, at whatever fidelity: none goes on from a
+    checkpoint. It is stopped when a fold is told to stop, or when it is time to and folds are left.
     """
 
     function: Function
     folds: int
     needed: tuple[str, ...]
+    bounded: tuple[str, ...] = ()
     axes = Function.axes
 
     def __post_init__(self) -> None:
@@ -83,9 +85,18 @@ class Folded(Estimator):
 
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
         results: list[Result] = []
+        told: list[bool] = []  # that it is time to stop, to a fold under way
+
+        def stopping() -> bool:
+            if now := context.stopping():
+                told.append(now)
+            return now
+
         for fold in range(self.folds):
-            results.append(self._fold(design, fidelity, context, fold))
-            if results[-1].stopped or context.stopping():
+            if fold and context.stopping():
+                return Result(stopped=True)
+            results.append(self._fold(design, fidelity, replace(context, stopping=stopping), fold))
+            if results[-1].stopped or told:
                 return Result(stopped=True)
         return combined([self._outcome(result) for result in results])
 
@@ -98,7 +109,8 @@ class Folded(Estimator):
         if result.error is not None:
             return result.error
         try:
-            metrics, error = checked_metrics(result.metrics, self.needed)
+            needed = [*self.needed, *(name for name in self.bounded if name in result.metrics)]
+            metrics, error = checked_metrics(result.metrics, needed)
         except ValueError as cause:
             return f"exception: {cause}"
         return error or metrics

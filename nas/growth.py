@@ -1,8 +1,9 @@
 """A study opened again: the same one, or one whose space has grown.
 
-A space may grow: new parameters, new options, wider ranges, other constraints. What was started before the growth has
-the default of a parameter that is new, the one it had when it was added. What a trial has can not be taken away:
-that is another study. (To search less of a space, add a constraint to it: what breaks it is kept, and not proposed.)
+A space may grow: new parameters, new options, wider ranges, other linear constraints. What was started before the
+growth has the default of a parameter that is new, the one it had when it was added. What a trial has can not be taken
+away: that is another study. (To search less of a space, add a linear constraint to it: what breaks it is kept, and not
+proposed.)
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from typing import Any
 
 from nas.history import History
 from nas.trial import Problem, Trial
-from search_spaces.space import Choice, Configuration, Parameter, Space, Value
+from search_spaces.space import Choice, Configuration, Float, Parameter, Space, Value
 
 GROWS = {"space", "parameters", "filled", "priors"}  # what may differ when a study is opened again
 
@@ -49,14 +50,15 @@ def grown(
     """
     given = dict(filled)
     trials = {number: _fitted(trial, problem, given) for number, trial in history.trials.items()}
-    for waiting in history.queue[history.taken :]:
+    queue = list(history.queue)
+    for place in range(history.taken, len(queue)):
         try:
-            problem.space.partial(waiting)
+            queue[place] = problem.space.partial(queue[place])
         except ValueError as error:
             raise ValueError(
                 f"the store holds another study: a configuration waits in it whose {error}"
             ) from None
-    new = replace(history, trials={}, searched={}, asked={})
+    new = replace(history, trials={}, searched={}, asked={}, queue=queue)
     for trial in trials.values():
         new.put(trial)
     return new, given
@@ -65,19 +67,26 @@ def grown(
 def _fitted(trial: Trial, problem: Problem, given: dict[str, Value]) -> Trial:
     """Return ``trial`` with a value for every parameter; those it lacked are added to ``given``."""
     values = problem.space.filled({**given, **trial.config})
-    for path, value in trial.config.items():
+    for path, value in {**values, **trial.config}.items():
         why = _why_not(problem.space, path, value, values)
         if why is not None:
             raise ValueError(
                 f"the store holds another study: its trial {trial.number} has {path}={value!r}, which {why}; a space "
                 "may grow, not shrink: open it with what it had (a constraint can narrow it), or choose another file"
             )
-    new = {path: value for path, value in values.items() if path not in trial.config}
-    if not new:
-        return trial
-    given |= new
+    values = {path: _as_now(problem.space, path, value) for path, value in values.items()}
     config = Configuration(values)
+    if config.id == trial.config.id:
+        return trial
+    given |= {path: value for path, value in values.items() if path not in trial.config}
     return replace(trial, config=config, key=_key(problem, config, trial.key))
+
+
+def _as_now(space: Space, path: str, value: Value) -> Value:
+    """Return ``value`` as it is written now: an integer whose range became a Float is one of its numbers."""
+    if isinstance(value, int) and isinstance(space.parameter(path), Float):
+        return float(value)
+    return value
 
 
 def _why_not(space: Space, path: str, value: Value, values: Mapping[str, Value]) -> str | None:

@@ -147,6 +147,7 @@ class History:
     searched: dict[int, Trial] = field(default_factory=dict)
     asked: dict[int, Trial] = field(default_factory=dict)
     study: Mapping[str, Any] | None = None
+    grown: bool = False  # whether its space was another one once
     events: dict[str, Any] = field(default_factory=dict)  # the newest value of each name
     queue: list[Mapping[str, Value]] = field(default_factory=list)
     taken: int = 0  # of the queue
@@ -183,6 +184,7 @@ class History:
                 told.append(_with(trial, done))
                 self.put(told[-1])
             elif kind == "study":
+                self.grown |= self.study is not None and self.study["space"] != row["space"]
                 self.study = row
             elif kind == "queue":
                 self.queue.append(row["config"])
@@ -208,7 +210,7 @@ def _done(asked: Row, result: Row) -> Step:
         start=asked["from"],
         metrics=_numbers(result["metrics"]),
         curve=tuple(_numbers(point) for point in result["curve"]),
-        seconds=result["seconds"],
+        seconds=_number(result["seconds"]),
         checkpoint=result["checkpoint"],
         error=result["error"],
         folds=tuple(one if isinstance(one, str) else _numbers(one) for one in result.get("folds", ())),
@@ -247,4 +249,11 @@ def _trial(row: Row) -> Trial:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
     """Read metrics; the store writes infinities by their names."""
-    return {name: float(value) for name, value in values.items()}
+    return {name: _number(value) for name, value in values.items()}
+
+
+def _number(value: Any) -> float:
+    """Read a number; earlier versions wrote numpy's infinities as ``np.float64(inf)``."""
+    if isinstance(value, str):
+        value = value.removeprefix("np.float64(").removesuffix(")")
+    return float(value)

@@ -37,8 +37,23 @@ def checked_problem(
     if len(set(names)) < len(names):
         raise ValueError(f"objectives={names!r}: one stands twice; name each once")
     bounds = tuple(Constraint.parse(one, own=True) if isinstance(one, str) else one for one in constraints)
+    if not isinstance(priors, Mapping):
+        raise ValueError(
+            f"priors={priors!r}; give a map from path to Prior, for example {{'lr': Prior(0.01)}}"
+        )
     functions = {name: f for name, f in (("key", key), ("measure", measure)) if f is not None}
     guesses = checked_priors(space, priors)
-    mode(space, guesses)  # constraints that the first trial cannot hold are told of here
+    first = mode(space, guesses)  # constraints that the first trial cannot hold are told of here
+    if key is not None:
+        _check_key(key, first)
     problem = Problem(space, parsed, bounds, timed=timed, features=features, priors=guesses)
     return replace(problem, **functions)  # type: ignore[arg-type]
+
+
+def _check_key(key: Callable[[Configuration], str], config: Configuration) -> None:
+    try:
+        name = key(config)
+    except ValueError:  # the configuration decodes to nothing
+        return
+    if not isinstance(name, str):
+        raise ValueError(f"key={key!r} returned {name!r}; return a text, such as str(...) of it")

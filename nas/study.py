@@ -6,9 +6,10 @@ it was: results are told again in their order, and an evaluation that had not en
 
 import contextlib
 import math
+import numbers
 import shutil
 import time
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
@@ -64,6 +65,10 @@ class Study:
     multi-fidelity scheduler, cheapest first; ``key``, ``measure``, ``timed`` and ``features`` are as in ``Problem``.
     ``priors`` are guesses by path: the first trial is their mode, and their say fades with the trials, the sooner the
     worse they prove. A ``ValueError`` says what does not fit, also when the file holds another study.
+
+    ``timed=True`` says that the budget is time: the models then weigh what they propose by its seconds, and ``auto``
+    lets ``tpe`` serve the share of asks that ``gp`` has no time for. ``optimize(f, budget=...)`` alone does not switch
+    it on, since what is asked would then depend on the clock. A study belongs to one thread, the one that opened it.
     """
 
     def __init__(
@@ -129,8 +134,8 @@ class Study:
         self._opened = time.monotonic() - self.history.seconds
         if (stored := self.history.study) is not None:
             same_study(stored, about)
-            filled = stored.get("filled", {})
-            if filled or stored["space"] != about["space"]:
+            if self.history.grown or stored["space"] != about["space"]:
+                filled = stored.get("filled", {})
                 self.history, about["filled"] = grown(self.history, self.problem, filled)
                 told = [self._as_now(trial) for trial in told]
         if stored is None or any(stored.get(name) != about[name] for name in about):
@@ -259,6 +264,15 @@ class Study:
         return trial
 
     def _next(self, may_start: bool) -> Trial | Wait | Done:
+        taken = self.strategy.taken
+        try:
+            return self._due(may_start)
+        except BaseException:  # what was taken of the queue and not started is still in it
+            self.strategy.taken = max(taken, self.history.taken)
+            self.strategy.skipped.clear()
+            raise
+
+    def _due(self, may_start: bool) -> Trial | Wait | Done:
         asked = sorted(self.history.asked.values(), key=lambda trial: trial.number)
         for trial in asked:
             if trial.number not in self._handed:
@@ -276,6 +290,10 @@ class Study:
 
     def repeat(self, number: int, replicate: int, fidelity: Fidelity) -> Trial:
         """Begin (or go on with) replicate ``replicate`` of trial ``number``, to ``fidelity``; hand it out."""
+        if number not in self.history.trials:
+            raise ValueError(
+                f"no trial {number!r} in this study; repeat one of the {len(self.trials)} it has"
+            )
         for trial in self.trials:
             if trial.parent == number and trial.replicate == replicate:
                 if trial.asked is not None:
@@ -299,6 +317,7 @@ class Study:
         history.steps += 1
         history.put(trial)
         if isinstance(action, Start):
+            self.history.taken = self.strategy.taken
             self.strategy.started(trial.key)
         return self._hand(trial)
 
@@ -321,7 +340,7 @@ class Study:
             key=self.problem.key(config),
             known=self.history.results,
             pending=pending,
-            free=dict(self.problem.measure(config)),
+            free=checked_metrics(self.problem.measure(config), ())[0],
         )
 
     def _hand(self, trial: Trial) -> Trial:
@@ -377,8 +396,17 @@ class Study:
 
     def _plain(self, result: Result, free: Metrics) -> Result:
         """Return ``result`` with plain floats; a needed one that is not finite becomes an error."""
+        spent, error = checked_metrics({"seconds": result.seconds}, ("seconds",))
+        if error:
+            raise ValueError(f"seconds={result.seconds!r}; tell a finite number, or leave it out")
+        result = replace(
+            result,
+            seconds=spent["seconds"],
+            curve=tuple(checked_metrics(point, ())[0] for point in result.curve),
+            folds=tuple(one if isinstance(one, str) else checked_metrics(one, ())[0] for one in result.folds),
+        )
         if result.error is not None:
-            return result
+            return replace(result, metrics=checked_metrics(result.metrics, ())[0])
         needed = [name for name in self.problem.needed if name not in free or name in result.metrics]
         timed = {"seconds": result.seconds} if "seconds" in needed else {}
         metrics, error = checked_metrics({**timed, **result.metrics}, needed)
@@ -417,15 +445,18 @@ class Study:
         """
         if not callable(function):
             raise ValueError(f"optimize got {function!r}; give a function f(config) or f(config, context)")
-        if trials is not None and trials < 0:
-            raise ValueError(f"trials={trials}; give how many to start from now on, 0 or more")
+        if trials is not None and (not _whole(trials) or trials < 0):
+            raise ValueError(
+                f"trials={trials!r}; give how many to start from now on, a whole number from 0 up"
+            )
         if trials is None and budget is None and self.problem.space.size == math.inf:
             raise ValueError("optimize has no end; give trials=, budget=, or a finite space")
         seconds = None if budget is None else self.seconds + Budget.parse_seconds(budget)
         total = None if trials is None else len(self.searched) + trials
         single = Function(function, self.problem.objectives[0].name)
         needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
-        estimator = single if folds is None else Folded(single, folds, needed)
+        bounded = tuple(one.name for one in self.problem.constraints)
+        estimator = single if folds is None else Folded(single, folds, needed, bounded)
         executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
         scratch = Path(mkdtemp(prefix="nas-"))
         try:
@@ -461,19 +492,29 @@ class Study:
         """
         flights: dict[Future[Result], Trial] = {}
         done = False
-        while True:
-            while not done and len(flights) < executor.slots and not self._over(budget):
-                may_start = budget.trials is None or len(self.searched) < budget.trials
-                trial = self._next(may_start)
-                if not isinstance(trial, Trial):
-                    done = isinstance(trial, Done)
-                    break
-                task = self.task(trial, estimator, decode, folder, limits(trial), settings or {})
-                flights[executor.submit(task)] = trial
-            if not flights:
-                return
-            self._land(flights, executor, budget, folder)
-            between()
+        with self._asking_again():
+            while True:
+                while not done and len(flights) < executor.slots and not self._over(budget):
+                    may_start = budget.trials is None or len(self.searched) < budget.trials
+                    trial = self._next(may_start)
+                    if not isinstance(trial, Trial):
+                        done = isinstance(trial, Done)
+                        break
+                    task = self.task(trial, estimator, decode, folder, limits(trial), settings or {})
+                    flights[executor.submit(task)] = trial
+                if not flights:
+                    return
+                self._land(flights, executor, budget, folder)
+                between()
+
+    @contextlib.contextmanager
+    def _asking_again(self) -> Iterator[None]:
+        """Have what is handed out inside and not told asked for again later: it was interrupted."""
+        before = set(self._handed)
+        try:
+            yield
+        finally:
+            self._handed &= before
 
     def _over(self, budget: Budget) -> bool:
         return budget.seconds is not None and self.seconds >= budget.seconds
@@ -518,7 +559,7 @@ class Study:
         try:
             updated = self.tell(trial, result)
         except ValueError as error:
-            updated = self.tell(trial, Result(error=f"exception: {error}", seconds=result.seconds))
+            updated = self.tell(trial, Result(error=f"exception: {error}"))
         tidy(self.history, updated, folder, self._worth_keeping)
         return updated
 
@@ -565,6 +606,10 @@ class Study:
         }
         context = Context(**{**fields, **settings})
         return Task(estimator, decode(trial.config), fidelity, context, limits)
+
+
+def _whole(number: Any) -> bool:
+    return isinstance(number, numbers.Integral) and not isinstance(number, bool)
 
 
 def _name(plugin: str | Callable[..., Any]) -> str:

@@ -28,6 +28,7 @@ from typing import Any
 
 from estimators.estimator import Estimator, Result
 from nas.executor import Limits, Task
+from nas.trial import checked_metrics
 
 PROGRESS = "progress.jsonl"
 POLL = 0.05  # seconds between looks at the clock and at the child's memory
@@ -44,8 +45,9 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
     began = time.monotonic()
 
     def report(step: int, metrics: Mapping[str, float]) -> None:
+        plain, _ = checked_metrics(metrics, ())
         with (task.context.scratch / PROGRESS).open("a") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
+            file.write(json.dumps({"step": int(step), **plain}) + "\n")
 
     context = dataclasses.replace(task.context, report=report, stopping=stopping)
     try:

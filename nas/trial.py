@@ -77,8 +77,13 @@ class Constraint:
         return cls(match[1], bound, upper)
 
     def violation(self, metrics: Metrics) -> float:
-        """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known."""
+        """Return how far ``metrics`` are beyond the bound, relative to it; 0 when satisfied or not yet known.
+
+        NaN is not satisfied: it is infinitely far.
+        """
         margin = self.margin(metrics)
+        if math.isnan(margin) and self.name in metrics:
+            return math.inf
         return margin if margin > 0 else 0.0
 
     def margin(self, metrics: Metrics) -> float:
@@ -202,11 +207,20 @@ def checked_metrics(metrics: Mapping[str, Any], needed: Sequence[str]) -> tuple[
             )
     plain = {}
     for name, value in metrics.items():
+        if not isinstance(name, str):
+            raise ValueError(f"metric {name!r} is named by no text; tell it as {str(name)!r}")
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             raise ValueError(f"metric {name!r} is {value!r}; tell a number, such as float(...) of it")
-        plain[name] = float(value)
+        plain[name] = _float(name, value)
     broken = next((name for name in needed if not math.isfinite(plain[name])), None)
     return plain, None if broken is None else f"nan: {broken} is {plain[broken]}"
+
+
+def _float(name: str, value: numbers.Real) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"metric {name!r} is beyond the largest float; tell a smaller number") from None
 
 
 def _identity(config: Configuration) -> str:

@@ -5,8 +5,9 @@ from statistics import fmean, stdev
 
 import pytest
 
-from estimators.estimator import Fidelity
+from estimators.estimator import Context, Fidelity
 from nas.executor import Limits
+from nas.function import Folded, Function
 from nas.study import Study
 from search_spaces.space import Float, Space
 
@@ -112,3 +113,45 @@ def test_messages(function, folds, message):
     with pytest.raises(ValueError, match=message):
         study.optimize(function, trials=1, folds=folds)
     assert not study.trials
+
+
+class Late:
+    """A context's ``stopping`` that turns true once ``fold`` began."""
+
+    def __init__(self, fold):
+        self.fold, self.now = fold, 0
+
+    def __call__(self):
+        return self.now >= self.fold
+
+
+@pytest.mark.parametrize(("fold", "looks", "stopped"), [(2, False, False), (2, True, True), (1, False, True)])
+def test_a_complete_cross_validation_counts_however_late(tmp_path, fold, looks, stopped):
+    late = Late(fold)
+
+    def function(config, context):
+        late.now = context.fold
+        if looks:
+            context.stopping()
+        return 1.0
+
+    folded = Folded(Function(function, "loss"), 3, ("loss",))
+    result = folded.evaluate({}, Fidelity(), Context(seed=0, scratch=tmp_path, stopping=late))
+    assert result.stopped is stopped and len(result.folds) == (0 if stopped else 3)
+
+
+@pytest.mark.parametrize("told", [math.nan, math.inf])
+def test_a_bounded_metric_that_is_not_finite_fails_its_fold_alone(told):
+    def function(config, context):
+        return {"loss": float(context.fold), "gap": told if context.fold == 1 else 0.5}
+
+    study = Study(SPACE, strategy="random", constraints=["gap<=1"])
+    study.optimize(function, trials=1, folds=3)
+    step = study.trials[0].last
+    assert step.metrics == {"loss": 1.0, "gap": 0.5} and step.folds[1] == f"nan: gap is {told}"
+
+
+def test_a_fold_need_not_tell_what_is_measured():
+    study = Study(SPACE, strategy="random", constraints=["mine<=1"], measure=lambda config: {"mine": 0.5})
+    study.optimize(lambda config, context: 1.0, trials=1, folds=3)
+    assert not study.trials[0].failed

@@ -125,3 +125,29 @@ def test_what_waits_in_the_queue_must_fit_too(tmp_path):
         study.enqueue({"k": 3})
     with pytest.raises(ValueError, match=r"a configuration waits in it whose parameter 'k': 3 lies outside"):
         Study(Space(x=Float(0, 1), k=Int(1, 2)), strategy="random", storage=path)
+
+
+def test_a_value_given_at_a_growth_must_fit_too(tmp_path):
+    path = tmp_path / "study.log"
+    begun(path)
+    Study(Space(**LARGE), strategy="random", storage=path).close()
+    with pytest.raises(
+        ValueError, match=r"its trial 0 has depth=2, which does not fit any more: 2 lies outside"
+    ):
+        Study(Space(**{**LARGE, "depth": Int(3, 8)}), strategy="random", storage=path)
+
+
+def test_an_integer_that_became_a_number_is_the_same_design(tmp_path):
+    path = tmp_path / "study.log"
+    with Study(Space(k=Int(1, 3), o=Choice("ab")), strategy="random", storage=path) as study:
+        study.enqueue({"k": 3, "o": "a"})
+        study.optimize(lambda config: 1.0, trials=1)
+        study.enqueue({"k": 3, "o": "a"})
+        study.enqueue({"k": 2, "o": "a"})
+    for trials in (2, 1):
+        with Study(Space(k=Float(1, 3), o=Choice("ab")), strategy="random", storage=path) as study:
+            assert all(type(trial.config["k"]) is float for trial in study.trials)
+            assert all(trial.key == trial.config.id for trial in study.trials)
+            study.optimize(lambda config: 1.0, trials=trials)
+    assert [trial.config["k"] for trial in study.trials[:2]] == [3.0, 2.0]
+    assert study.history.events["skipped"] == {"k": 3.0, "o": "a"}

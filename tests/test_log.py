@@ -209,3 +209,23 @@ def test_a_missing_folder(tmp_path):
 def test_a_folder_is_no_store(tmp_path):
     with pytest.raises(ValueError, match=r"cannot open the store .*: Is a directory; name a file in it"):
         Log(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.float64("nan"), np.float64("-inf"), np.float64(0.5)])
+def test_numpy_floats_come_back_as_plain_ones(path, value):
+    with Log(path) as log:
+        log.append({"a": value})
+    assert Log(path, write=False).rows == [{"a": repr(float(value)) if value != 0.5 else 0.5}]
+
+
+def test_a_fork_does_not_write_its_parents_store(path):
+    with Log(path) as log:
+        log.append({"a": 1})
+        log._process += 1  # as a fork sees it
+        with pytest.raises(
+            OSError, match=r"belongs to process \d+, which forked this one; open another here"
+        ):
+            log.append({"b": 2})
+        log._process -= 1
+        log.append({"c": 3})
+    assert Log(path, write=False).rows == [{"a": 1}, {"c": 3}]

@@ -133,3 +133,32 @@ def test_a_queue_does_not_outlast_the_space():
     assert len(study.trials) == 2 and study.exhausted
     with pytest.raises(Finished):
         study.ask()
+
+
+def test_what_was_enqueued_is_not_lost_when_it_cannot_be_started(tmp_path, monkeypatch):
+    path = tmp_path / "study.log"
+    with Study(SPACE, strategy="random", storage=path) as study:
+        study.enqueue({"k": 7})
+        study.enqueue({"k": 5})
+        with monkeypatch.context() as patch:
+            patch.setattr(study._storage, "append", _full)
+            with pytest.raises(OSError, match="full"):
+                study.ask()
+        assert study.ask().config["k"] == 7
+    with Study(SPACE, strategy="random", storage=path) as study:
+        assert [study.ask().config["k"] for _ in range(2)] == [7, 5]
+
+
+def _full(*rows):
+    raise OSError(28, "the disk is full")
+
+
+def test_what_was_enqueued_is_not_lost_when_the_strategy_raises():
+    study = Study(SPACE, strategy="random")
+    study.optimize(loss, trials=1)
+    study.enqueue({"k": 7})
+    propose, study.strategy.propose = study.strategy.propose, lambda *given: _full()
+    with pytest.raises(OSError, match="full"):
+        study.ask()
+    study.strategy.propose = propose
+    assert study.ask().config["k"] == 7

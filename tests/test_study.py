@@ -1,6 +1,8 @@
 """The study: ask, tell, what is refused, and resume after kills at any moment."""
 
 import errno
+import json
+import math
 import random
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from nas.checkpoints import folder_of
 from nas.executor import Limits
 from nas.executors.serial import Serial
 from nas.function import Function
+from nas.history import History
 from nas.study import Finished, Study
 from nas.tracker import Tracker
 from nas.trial import Budget
@@ -273,3 +276,147 @@ def test_killed_searches_equal_the_uninterrupted_one(tmp_path):
 @pytest.mark.slow
 def test_two_hundred_kills(tmp_path):
     check_kills(tmp_path, 200)
+
+
+def odd(config, context):
+    context.report(np.int64(1), {"loss": np.float32(0.5), "other": np.float64("nan"), "count": np.int64(3)})
+    return {"loss": 1.0, "other": np.float64("inf")}
+
+
+@pytest.mark.parametrize("limits", [None, Limits(seconds=20.0)])
+def test_what_numpy_reports_can_be_read_again(tmp_path, limits):
+    path = tmp_path / "study.log"
+    with Study(
+        SPACE,
+        strategy="random",
+        storage=path,
+        measure=lambda c: {"free": np.float64("inf"), "k": np.int64(2)},
+    ) as study:
+        study.optimize(odd, trials=1, limits=limits)
+        before = study.trials[0]
+    assert not before.failed and before.free == {"free": math.inf, "k": 2.0}
+    assert before.last.curve[0]["loss"] == 0.5 and before.last.curve[0]["count"] == 3.0
+    assert all(type(value) is float for value in (*before.free.values(), *before.last.curve[0].values()))
+    with Study(SPACE, strategy="random", storage=path) as study:
+        again = study.trials[0]
+    assert math.isnan(again.last.curve[0]["other"]) and again.metrics == before.metrics
+
+
+def test_numpy_texts_of_earlier_stores_are_read():
+    history = History()
+    study = Study(SPACE, strategy="random")
+    study.tell(study.ask(), 1.0)
+    rows = json.loads(json.dumps(study._storage.rows))
+    rows[-1]["metrics"]["loss"], rows[-1]["curve"] = "np.float64(inf)", [{"loss": "np.float64(nan)"}]
+    history.read(rows)
+    assert history.trials[0].metrics == {"loss": math.inf}
+    assert math.isnan(history.trials[0].last.curve[0]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (Result({"loss": 1.0}, curve=({"loss": "low"},)), "metric 'loss' is 'low'; tell a number"),
+        (Result({"loss": 1.0}, folds=({"loss": None},)), "metric 'loss' is None; tell a number"),
+        (Result({"loss": 1.0}, seconds=math.nan), "seconds=nan; tell a finite number"),
+        (Result({"loss": "low"}, error="exception: mine"), "metric 'loss' is 'low'; tell a number"),
+        ({"loss": 10**400}, "metric 'loss' is beyond the largest float"),
+        ({"loss": 1.0, 3: 1.0}, "metric 3 is named by no text; tell it as '3'"),
+    ],
+)
+def test_a_result_that_could_not_be_read_again_is_refused(tmp_path, result, message):
+    path = tmp_path / "study.log"
+    with Study(SPACE, strategy="random", storage=path) as study:
+        trial = study.ask()
+        with pytest.raises(ValueError, match=message):
+            study.tell(trial, result)
+        if isinstance(result, Result):
+            assert study.land(trial, result, tmp_path).failed
+        else:
+            study.tell(trial, 1.0)
+    with Study(SPACE, strategy="random", storage=path) as study:
+        assert len(study.trials[0].steps) == 1
+
+
+@pytest.mark.parametrize("value", [10**400, {1: 0.5}], ids=["huge", "unnamed"])
+def test_a_function_that_returns_what_cannot_be_kept_is_a_failed_trial(value):
+    study = Study(SPACE, strategy="random")
+    study.optimize(lambda config: value, trials=2)
+    assert [trial.failed for trial in study.trials] == [True, True]
+
+
+def test_a_report_of_no_number_is_a_failed_trial(tmp_path):
+    path = tmp_path / "study.log"
+    with Study(SPACE, strategy="random", storage=path) as study:
+        study.optimize(lambda config, context: context.report(1, {"loss": "low"}), trials=1)
+    with Study(SPACE, strategy="random", storage=path) as study:
+        assert "metric 'loss' is 'low'" in study.trials[0].last.error
+
+
+class Interrupted:
+    def __init__(self, error, at=2):
+        self.error, self.at, self.calls = error, at, 0
+
+    def __call__(self, config):
+        self.calls += 1
+        if self.calls == self.at:
+            raise self.error
+        return loss(config)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_what_was_interrupted_runs_again_in_the_same_process(error):
+    study = Study(SPACE, strategy="random")
+    function = Interrupted(error)
+    with pytest.raises(type(error)):
+        study.optimize(function, trials=4)
+    assert [trial.asked is not None for trial in study.trials] == [False, True]
+    study.optimize(function, trials=1)
+    assert [len(trial.steps) for trial in study.trials] == [1, 1, 1] and not study.history.asked
+
+
+def test_what_limits_refused_runs_again_in_the_same_process():
+    study = Study(SPACE, strategy="random")
+    with pytest.raises(ValueError, match="cannot be sent there"):
+        study.optimize(lambda config: 1.0, trials=1, limits=Limits(seconds=9.0))
+    assert study.trials[0].asked is not None
+    study.optimize(lambda config: 1.0, trials=0)
+    assert [len(trial.steps) for trial in study.trials] == [1] and not study.trials[0].failed
+
+
+def test_what_ask_handed_out_stays_with_its_caller():
+    study = Study(SPACE, strategy="random")
+    mine = study.ask()
+    study.optimize(loss, trials=2)
+    assert len(study.trials) == 3 and study.trials[0].asked is not None
+    assert not study.tell(mine, 1.0).failed
+
+
+def test_a_measure_of_nan_holds_no_bound():
+    study = Study(
+        Space(k=Int(1, 3)),
+        strategy="random",
+        constraints=["flops<=10"],
+        measure=lambda config: {"flops": math.nan if config["k"] == 2 else 1.0},
+    )
+    study.optimize(lambda config: float(config["k"]))
+    assert sorted(trial.config["k"] for trial in study.trials) == [1, 3]
+
+
+@pytest.mark.parametrize("name", [["a"], None, 3])
+def test_a_key_is_a_text(name):
+    with pytest.raises(ValueError, match=r"key=.* returned .*; return a text, such as str\(...\) of it"):
+        Study(SPACE, key=lambda config: name)
+
+
+def test_messages_of_wrong_arguments():
+    study = Study(SPACE, strategy="random")
+    with pytest.raises(ValueError, match="no trial 99 in this study; repeat one of the 0 it has"):
+        study.repeat(99, 1, Fidelity())
+    for trials in ("5", 2.5, True, -1):
+        with pytest.raises(ValueError, match=f"trials={trials!r}; give how many to start from now on"):
+            study.optimize(loss, trials=trials)
+    with pytest.raises(ValueError, match=r"priors=\[3\]; give a map from path to Prior"):
+        Study(SPACE, priors=[3])
+    study.optimize(loss, trials=np.int64(1))
+    assert len(study.trials) == 1

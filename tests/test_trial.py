@@ -19,6 +19,7 @@ def test_objectives_know_their_direction():
         ("params<=1e6", {"params": 1e6}, 0.0),
         ("accuracy >= 0.9", {"accuracy": 0.45}, 0.5),
         ("latency<=5", {}, 0.0),
+        ("latency<=5", {"latency": float("nan")}, float("inf")),
     ],
 )
 def test_violations_are_relative(text, metrics, violation):

@@ -35,7 +35,7 @@ def _chain(previous: bytes, text: bytes) -> bytes:
 def _plain(value: Any) -> Any:
     """Turn ``value`` into strict JSON, which has no infinities and no NaN: they become their names."""
     if isinstance(value, float) and not math.isfinite(value):
-        return repr(value)
+        return repr(float(value))  # numpy writes np.float64(nan)
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
@@ -47,6 +47,7 @@ class Log(Storage):
 
     def __init__(self, path: Path | None, *, write: bool = True, durable: bool = False) -> None:
         self.path, self.durable = path, durable
+        self._process = os.getpid()
         self._rows: list[Row] = []
         self._head, self._end, self._file = ROOT, 0, -1
         self._appending = False
@@ -146,6 +147,12 @@ class Log(Storage):
         ):  # Ctrl-C struck inside the last one: what is known here may not be what was written
             raise OSError(
                 errno.EBADF, "the last append was interrupted; open the store again", str(self.path)
+            )
+        if self._file >= 0 and os.getpid() != self._process:  # the lock is shared with a fork
+            raise OSError(
+                errno.EBADF,
+                f"the store belongs to process {self._process}, which forked this one; open another here",
+                str(self.path),
             )
         lines, head = [], self._head
         texts = [json.dumps(_plain(dict(row)), separators=(",", ":")).encode() for row in rows]
