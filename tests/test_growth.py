@@ -86,7 +86,7 @@ def test_a_constraint_narrows_and_keeps_what_there_was(tmp_path):
 def test_an_exhausted_study_goes_on_when_its_space_has_grown(tmp_path):
     path = tmp_path / "study.log"
     for options, count in (("ab", 2), ("abc", 3)):
-        with Study(Space(a=Choice(options)), strategy="random", storage=path) as study:
+        with Study(Space(a=Choice(tuple(options))), strategy="random", storage=path) as study:
             assert not study.exhausted
             study.optimize(lambda config: 1.0)
             assert len(study.trials) == count and study.exhausted
@@ -139,13 +139,13 @@ def test_a_value_given_at_a_growth_must_fit_too(tmp_path):
 
 def test_an_integer_that_became_a_number_is_the_same_design(tmp_path):
     path = tmp_path / "study.log"
-    with Study(Space(k=Int(1, 3), o=Choice("ab")), strategy="random", storage=path) as study:
+    with Study(Space(k=Int(1, 3), o=Choice(tuple("ab"))), strategy="random", storage=path) as study:
         study.enqueue({"k": 3, "o": "a"})
         study.optimize(lambda config: 1.0, trials=1)
         study.enqueue({"k": 3, "o": "a"})
         study.enqueue({"k": 2, "o": "a"})
     for trials in (2, 1):
-        with Study(Space(k=Float(1, 3), o=Choice("ab")), strategy="random", storage=path) as study:
+        with Study(Space(k=Float(1, 3), o=Choice(tuple("ab"))), strategy="random", storage=path) as study:
             assert all(type(trial.config["k"]) is float for trial in study.trials)
             assert all(trial.key == trial.config.id for trial in study.trials)
             study.optimize(lambda config: 1.0, trials=trials)
