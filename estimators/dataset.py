@@ -18,7 +18,7 @@ import PIL
 import psutil
 
 from estimators import cache, folders, readers
-from estimators.partition import partition, stratified
+from estimators.partition import partition
 from estimators.saved import fingerprint, open_saved, save, write
 from estimators.split import SPLITS, Dataset, Report, Split
 from estimators.summary import summary
@@ -167,23 +167,3 @@ def split(
     return Dataset(
         name, train, val, test, tuple(map(str, parts["classes"])), tuple(notes), report or Report()
     )
-
-
-def limited(dataset: Dataset, images: int, seed: int = 0) -> Dataset:
-    """Return ``dataset`` with at most ``images`` training images, classes in proportion, at least one image of each.
-
-    A ``ValueError`` says that there are more classes than ``images``.
-    """
-    if images >= len(dataset.train):
-        return dataset
-    if images < len(dataset.classes):
-        raise ValueError(
-            f"images={images}: {dataset.name} has {len(dataset.classes)} classes; give at least as many"
-        )
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, 0, 0, 12)))
-    train, everything = dataset.train, np.arange(len(dataset.train))
-    rows = stratified(train.y, everything, images / len(train), rng)[1]
-    while len(rows) > images:  # each class was rounded, up to one image at least
-        largest = np.bincount(train.y[rows]).argmax()
-        rows = np.delete(rows, rng.choice(np.flatnonzero(train.y[rows] == largest)))
-    return replace(dataset, train=train.take(rows), saved_in=None)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from estimators.dataset import Dataset, datasets, fingerprint, limited, load, open_saved, save, split, summary
+from estimators.dataset import datasets, fingerprint, load, open_saved, save, split, summary
 from estimators.split import Split
 
 
@@ -43,23 +43,6 @@ def test_digits_in_three_disjoint_stratified_splits():
     assert np.abs(np.diff(shares, axis=0)).max() < 0.02
     assert fingerprint(load("digits")) == fingerprint(digits) != fingerprint(load("digits", seed=1))
     assert "10 classes, 1x8x8 pixels" in summary(digits)
-    small = limited(digits, 100)
-    assert 90 <= len(small.train) <= 100 and len(small.test) == len(digits.test)
-
-
-@pytest.mark.parametrize("images", [40, 41, 55, 79, 300])
-def test_a_limit_holds_with_many_classes(images):
-    y = np.concatenate([np.arange(40), np.zeros(200, int), np.arange(40)])
-    x = np.zeros((len(y), 1, 1, 1), np.uint8)
-    data = Dataset("many", Split(x, y), Split(x, y), Split(x, y), tuple(map(str, range(40))))
-    few = limited(data, images).train
-    assert len(few) <= images and len(few) > 0.6 * min(images, len(y)) and len(np.unique(few.y)) == 40
-    assert np.bincount(few.y).argmax() == 0 or images == 40
-
-
-def test_a_limit_below_the_classes_is_refused():
-    with pytest.raises(ValueError, match="images=9: digits has 10 classes; give at least as many"):
-        limited(load("digits"), 9)
 
 
 def test_a_folder_of_class_folders(tmp_path):
