@@ -31,7 +31,6 @@ __all__ = [
     "Split",
     "datasets",
     "fingerprint",
-    "limited",
     "load",
     "open_saved",
     "save",
