@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from estimators.device import send
 from search_spaces.recipe import AUGMENT
 
 ERASED, RATIO, TRIES = (0.02, 0.33), (0.3, 3.3), 10  # share of the area, height over width, draws of them
@@ -39,11 +40,11 @@ class Moves:
         assert policy in AUGMENT and policy != "trivial", policy
         padding = max(1, min(size) // 8) if "crop" in policy else 0
         place = (
-            torch.randint(2 * padding + 1, (2, n), generator=generator).to(device)
+            send(torch.randint(2 * padding + 1, (2, n), generator=generator), device)
             if padding
             else (None, None)
         )
-        mirrored = torch.rand(n, generator=generator).lt(0.5).to(device) if "flip" in policy else None
+        mirrored = send(torch.rand(n, generator=generator).lt(0.5), device) if "flip" in policy else None
         return cls(padding, place[0], place[1], mirrored)
 
     def apply(self, x: Tensor, part: slice) -> Tensor:
@@ -92,7 +93,7 @@ class Erase:
         h, w = (sizes.gather(0, first)[0] * chosen for sizes in (heights, widths))
         places = torch.rand(2, n, generator=generator, dtype=torch.float64)
         top, left = (places[0] * (height - h + 1)).long(), (places[1] * (width - w + 1)).long()
-        return cls(*torch.stack([top, top + h, left, left + w]).to(device))
+        return cls(*send(torch.stack([top, top + h, left, left + w]), device))
 
     def apply(self, z: Tensor, part: slice) -> Tensor:
         """Set the rectangles of ``z`` (n, C, H, W), which stands at ``part`` of the draw, to 0, in place."""

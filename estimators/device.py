@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 
 import torch
+from torch import Tensor
 
 from search_spaces.registry import nearest
 
@@ -78,19 +79,53 @@ def keep_memory() -> None:
         library.mallopt(trim_threshold, (1 << 31) - 1)
 
 
-def optimizer_kernel(name: str) -> dict[str, bool]:
-    """Return the quickest form of an optimizer: one fused kernel, or one per list."""
-    return {"foreach": True} if name == "rmsprop" else {"fused": True}
+def optimizer_kernel(name: str, device: torch.device) -> dict[str, bool]:
+    """Return the quickest form of an optimizer: one fused kernel, or one per list; on CUDA fit for a graph."""
+    form = {"foreach": True} if name == "rmsprop" else {"fused": True}
+    return form if name == "sgd" or device.type == "cpu" else {**form, "capturable": True}
 
 
 @contextmanager
 def kernels(*, exact: bool) -> Iterator[None]:
-    """Choose convolution kernels on CUDA: full float32 to score, tuned and TF32 to train."""
-    if torch.cuda.is_available():
-        with torch.backends.cudnn.flags(enabled=True, benchmark=not exact, allow_tf32=not exact):
-            yield
-    else:
+    """Choose kernels of convolutions and products on CUDA: full float32 to score, tuned and TF32 to train."""
+    if not torch.cuda.is_available():
         yield
+        return
+    products, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
+    with torch.backends.cudnn.flags(enabled=True, benchmark=not exact, allow_tf32=not exact):
+        products.allow_tf32 = not exact
+        try:
+            yield
+        finally:
+            products.allow_tf32 = before
+
+
+@contextmanager
+def own_stream(device: torch.device) -> Iterator[None]:
+    """Queue CUDA work beside the default stream, after what is queued there and before what follows.
+
+    A graph can only be recorded there, and what it records must have been made there.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    outer, own = torch.cuda.current_stream(device), _stream(device)
+    own.wait_stream(outer)
+    try:
+        with torch.cuda.stream(own):
+            yield
+    finally:
+        outer.wait_stream(own)
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return ``tensor`` of the CPU on ``device``; to CUDA by way of pinned memory, without waiting for the copy."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def reset_peak_memory(device: torch.device) -> None:

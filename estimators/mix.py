@@ -21,11 +21,14 @@ from search_spaces.recipe import MIXES
 
 @dataclass(frozen=True)
 class Labels:
-    """What a batch shows: ``y`` (n,) int64, and of mixed images to ``1 - share`` also ``other`` (n,)."""
+    """What a batch shows: ``y`` (n,) int64, and of mixed images to ``1 - share`` also ``other`` (n,).
+
+    ``share`` is a number; in a recorded graph a tensor () that holds it.
+    """
 
     y: Tensor
     other: Tensor | None = None
-    share: float = 1.0
+    share: float | Tensor = 1.0
 
     def chunk(self, pieces: int) -> list["Labels"]:
         """Return the labels of the pieces that ``Tensor.chunk`` makes of the batch."""

@@ -49,29 +49,41 @@ def _one_cycle(t: int, total: int, warmup: float) -> float:
 
 
 def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
-    """Return the optimizer of ``recipe``; biases and norm parameters (one axis or none) are not decayed."""
+    """Return the optimizer of ``recipe``; biases and norm parameters (one axis or none) are not decayed.
+
+    On CUDA its learning rate is a tensor there, which a recorded graph reads (``set_rate``).
+    """
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    kernel: Any = optimizer_kernel(recipe.optimizer)
+    device = trained[0].device
+    kernel: Any = optimizer_kernel(recipe.optimizer, device)
+    rate: Any = torch.tensor(recipe.lr, device=device) if device.type == "cuda" else recipe.lr
     match recipe.optimizer:
         case "sgd":
             momentum = recipe.momentum
             return torch.optim.SGD(
-                groups, recipe.lr, momentum=momentum, nesterov=recipe.nesterov and momentum > 0, **kernel
+                groups, rate, momentum=momentum, nesterov=recipe.nesterov and momentum > 0, **kernel
             )
         case "adam":
-            return torch.optim.Adam(groups, recipe.lr, betas=recipe.betas, **kernel)
+            return torch.optim.Adam(groups, rate, betas=recipe.betas, **kernel)
         case "adamw":
-            return torch.optim.AdamW(groups, recipe.lr, betas=recipe.betas, **kernel)
+            return torch.optim.AdamW(groups, rate, betas=recipe.betas, **kernel)
         case "rmsprop":
-            return torch.optim.RMSprop(
-                groups, recipe.lr, alpha=recipe.alpha, momentum=recipe.momentum, **kernel
-            )
+            return torch.optim.RMSprop(groups, rate, alpha=recipe.alpha, momentum=recipe.momentum, **kernel)
     raise ValueError(f"recipe: optimizer {recipe.optimizer!r} is not one of sgd, adam, adamw, rmsprop")
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups; of a tensor the value, in its place."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def optimizer_state(optimizer: Optimizer, network: nn.Module) -> dict[str, torch.Tensor]:
@@ -90,8 +102,9 @@ def restore_optimizer(optimizer: Optimizer, network: nn.Module, state: dict[str,
     for path, value in state.items():
         name, key = path.rsplit(".", 1)
         like = parameters[name]
-        if key == "step":  # a counter: beside the parameter for a fused kernel, else on the CPU
-            value = value.to(like.device if optimizer.defaults.get("fused") else "cpu", copy=True)
+        if key == "step":  # a counter: beside the parameter for a fused kernel or a graph, else on the CPU
+            beside = optimizer.defaults.get("fused") or optimizer.defaults.get("capturable")
+            value = value.to(like.device if beside else "cpu", copy=True)
         else:
             value = torch.empty_like(like).copy_(value)
         optimizer.state[like][key] = value

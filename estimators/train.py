@@ -27,8 +27,9 @@ from estimators.device import (
     peak_memory,
     reset_peak_memory,
 )
+from estimators.divergence import Diverged
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
-from estimators.loop import Diverged, Training, predict
+from estimators.loop import Training, predict
 from estimators.metric import metric
 from estimators.preprocess import Standardise
 from estimators.resident import Resident, place, resident, stratified_order

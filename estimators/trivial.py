@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, grid_sample
 
+from estimators.device import send
+
 BINS = 31
 GEOMETRY = ("shear-x", "shear-y", "translate-x", "translate-y", "rotate")
 LUMA = (0.2989, 0.587, 0.114)
@@ -167,12 +169,12 @@ class Trivial:
         signed = torch.tensor([op in SIGNED for op in OPS])[ops]
         m = torch.stack([magnitudes(op) for op in OPS])[ops, bins]
         m = torch.where(negative & signed, -m, m)
-        return cls(ops, m.to(device), inverse_maps(ops, m, size).to(device))
+        return cls(ops, send(m, device), send(inverse_maps(ops, m, size), device))
 
     def apply(self, x: Tensor, part: slice) -> Tensor:
         """Return ``x`` (n, C, H, W) uint8, the images that stand at ``part`` of the draw, each after its op."""
         ops = self.ops[part]
-        order = ops.argsort(stable=True).to(x.device)
+        order = send(ops.argsort(stable=True), x.device)
         sizes = torch.bincount(ops, minlength=len(OPS)).tolist()
         sizes[1 : 1 + len(GEOMETRY)] = [sum(sizes[1 : 1 + len(GEOMETRY)])]
         groups = torch.split(x.index_select(0, order), sizes)

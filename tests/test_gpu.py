@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from estimators.batches import epoch_batches
 from estimators.dataset import load, save
 from estimators.estimator import Context, Fidelity
-from estimators.loop import epoch_batches
 from estimators.preprocess import Standardise
 from estimators.resident import Images
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights

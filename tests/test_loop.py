@@ -12,8 +12,11 @@ from torch import nn
 
 from estimators import checkpoint as checkpoints
 from estimators.augment import Moves
+from estimators.average import Average
+from estimators.batches import batch_bounds, epoch_batches
 from estimators.checkpoint import Checkpoint
-from estimators.loop import Average, Diverged, Training, batch_bounds, epoch_batches
+from estimators.divergence import Diverged
+from estimators.loop import Training
 from estimators.mix import Labels, class_weights
 from estimators.optimizer import build_optimizer, factor
 from estimators.preprocess import Standardise, to_shape
@@ -412,7 +415,7 @@ def test_a_loss_that_is_no_number_ends_the_epoch() -> None:
     training = Training(
         network(), recipe(lr=1e30, weight_decay=1.0), Standardise.fit(data.x), device=CPU, dtype=torch.float32
     )
-    with pytest.raises(Diverged, match=r"loss (nan|inf) at epoch 1, step 3 of 3"):
+    with pytest.raises(Diverged, match=r"loss (nan|inf) at epoch 1, step 2 of 3"):
         training.epoch(data, torch.arange(40), epoch=1, horizon=1, seeds=(1, 2), watch=lambda: None)
 
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from estimators.loop import epoch_batches
+from estimators.batches import epoch_batches
 from estimators.preprocess import Standardise
 from estimators.resident import Images
 from estimators.trivial import BINS, OPS, SIGNED

@@ -57,8 +57,7 @@ def design(network: str, shape: tuple[int, int, int]) -> Design:
     own: dict[str, Any] = {"architecture.dropout": 0.0, "architecture.stages": "n3"}
     for stage, (filters, depth) in enumerate(zip(WIDTHS[network], DEPTHS[network], strict=True), 1):
         own |= {
-            f"architecture.stages.n3.s{stage}.{key}": n
-            for key, n in (("filters", filters), ("depth", depth))
+            f"architecture.stages.n3.s{stage}.{key}": n for key, n in (("filters", filters), ("depth", depth))
         }
     return joint.decode(Configuration({**joint.space.default(), **own}))
 

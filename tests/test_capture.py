@@ -1,0 +1,111 @@
+"""Replayed steps are those that would have been taken. What records here is a stand-in for CUDA's graphs."""
+
+from typing import Any
+
+import pytest
+import torch
+from test_loop import CPU, images, network, recipe
+
+from estimators import capture
+from estimators.capture import WARM, Replay
+from estimators.loop import Training
+from estimators.mix import Labels
+from estimators.preprocess import Standardise
+
+
+class Kept:
+    """Does what a graph does: the work again, on inputs and into gradients that stay where they are."""
+
+    runs = 0
+
+    def __init__(self, work: Any, z: torch.Tensor, labels: Labels, network: torch.nn.Module) -> None:
+        self.work, self.z, self.y, self.network = work, z.clone(), labels.y.clone(), network
+        self.other = None if labels.other is None else labels.other.clone()
+        self.share = torch.ones(())
+
+    def fits(self, z: torch.Tensor, labels: Labels) -> bool:
+        return z.shape == self.z.shape and (labels.other is None) == (self.other is None)
+
+    def __call__(self, z: torch.Tensor, labels: Labels) -> torch.Tensor:
+        Kept.runs += 1
+        self.z.copy_(z)
+        self.y.copy_(labels.y)
+        if self.other is not None and labels.other is not None:
+            self.other.copy_(labels.other)
+            self.share.fill_(labels.share)
+        for parameter in self.network.parameters():
+            parameter.grad = None
+        return self.work(self.z, Labels(self.y, self.other, self.share))
+
+
+def trained(
+    *, replayed: bool, dtype: torch.dtype = torch.float32, **changes: Any
+) -> tuple[Training, list[float]]:
+    """Two epochs over 90 images in batches of 16: five whole ones and one of ten."""
+    data = images(90)
+    training = Training(network(), recipe(**changes), Standardise.fit(data.x), device=CPU, dtype=dtype)
+    if replayed:
+        training.replay = Replay(training._work, training.network, batch_size=16, enabled=True)
+    losses = [
+        training.epoch(data, torch.arange(90), epoch=e, horizon=2, seeds=(e, 2), watch=lambda: None)
+        for e in (1, 2)
+    ]
+    return training, losses
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "adamw", "clip": 0.1, "ema": 0.9},
+        {"mix": "cutmix", "balance": True, "optimizer": "rmsprop"},
+    ],
+)
+def test_replayed_steps_are_those_taken_one_by_one(
+    changes: Any, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "Recorded", Kept)
+    monkeypatch.setattr(Kept, "runs", 0)
+    changes = {"lr": 0.01, **changes}
+    (one, losses), (other, others) = (
+        trained(replayed=flag, dtype=dtype, **changes) for flag in (False, True)
+    )
+    assert Kept.runs == 2 * 5 - WARM and others == pytest.approx(losses, rel=1e-5)
+    for mine, theirs in zip(
+        one.scored.state_dict().values(), other.scored.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_what_cannot_be_recorded_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries = []
+
+    def refuse(*arguments: Any) -> Any:
+        tries.append(arguments)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(capture, "Recorded", refuse)
+    assert trained(replayed=True)[1] == trained(replayed=False)[1] and len(tries) == 1
+
+
+def test_a_batch_in_pieces_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(capture, "Recorded", Kept)
+    monkeypatch.setattr(Kept, "runs", 0)
+    training, _ = trained(replayed=True)
+    used, whole = Kept.runs, training._accumulate
+
+    def full(z: torch.Tensor, labels: Labels) -> torch.Tensor:
+        if training.pieces == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(z, labels)
+
+    monkeypatch.setattr(training, "_accumulate", full)
+    for n in (10, 16, 16):  # the rest of an epoch does not fit beside the graph
+        training.step(torch.randn(n, 3, 8, 8), Labels(torch.randint(4, (n,))), 1.0)
+    assert training.pieces == 2 and Kept.runs == used
+    resumed = Training(network(), recipe(), Standardise.identity(3), device=CPU, dtype=torch.float32)
+    resumed.replay = Replay(resumed._work, resumed.network, batch_size=16, enabled=True)
+    resumed.restore(training.state())
+    assert resumed.replay.prepared(torch.zeros(16, 3, 8, 8), Labels(torch.zeros(16))) is None
