@@ -34,13 +34,22 @@ def batch_bounds(n: int, batch_size: int) -> list[tuple[int, int]]:
 
 
 def epoch_batches(
-    images: Images, members: Tensor, recipe: Recipe, standardise: Standardise, seed: int
+    images: Images,
+    members: Tensor,
+    recipe: Recipe,
+    standardise: Standardise,
+    seed: int,
+    *,
+    device: torch.device | None = None,
 ) -> Iterator[tuple[Tensor, Labels]]:
-    """Yield the augmented, standardised, mixed batches ``(z, labels)`` of one epoch over ``members`` (n,)."""
+    """Yield the augmented, standardised, mixed batches ``(z, labels)`` of one epoch over ``members`` (n,).
+
+    They are made on ``device``, by default where ``images`` lie; to another one these are sent batch by batch.
+    """
     generator = torch.Generator().manual_seed(seed)
-    n, device = len(members), images.x.device
+    n, device = len(members), device or images.x.device
     bounds = batch_bounds(n, recipe.batch_size)
-    order = send(members[torch.randperm(n, generator=generator)], device)
+    order = send(members[torch.randperm(n, generator=generator)], images.x.device)
     size = (images.x.shape[2], images.x.shape[3])
     trivial = erase = mixes = None
     policy = recipe.augment
@@ -55,7 +64,8 @@ def epoch_batches(
         mixes = Mixes.draw(recipe.mix, recipe.mix_alpha, len(bounds), size, generator=generator)
     for i, (begin, end) in enumerate(bounds):
         index, part = order[begin:end], slice(begin, end)
-        x, y = moves.apply(images.x.index_select(0, index), part), images.y.index_select(0, index)
+        x, y = images.take(index, device)
+        x = moves.apply(x, part)
         z = standardise(trivial.apply(x, part) if trivial else x)
         z = erase.apply(z, part) if erase else z
         yield mixes.apply(z, y, i) if mixes else (z, Labels(y))

@@ -123,6 +123,11 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
     return torch.cuda.Stream(device)
 
 
+def fits(device: str, size: int) -> bool:
+    """Return whether ``size`` bytes are at most half of what is free on the CUDA device."""
+    return 2 * size <= torch.cuda.mem_get_info(device)[0]
+
+
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Return ``tensor`` of the CPU on ``device``; to CUDA by way of pinned memory, without waiting for the copy."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -19,7 +19,7 @@ from estimators.average import Average
 from estimators.batches import batch_bounds, epoch_batches
 from estimators.capture import Replay
 from estimators.checkpoint import Checkpoint
-from estimators.device import MEMORY_FORMAT, kernels, own_stream
+from estimators.device import MEMORY_FORMAT, kernels, own_stream, send
 from estimators.divergence import LossWatch
 from estimators.mix import Labels, class_weights
 from estimators.optimizer import build_optimizer, factor, optimizer_state, restore_optimizer, set_rate
@@ -138,7 +138,7 @@ class Training:
             if self.recipe.balance:
                 self._weigh(images, members)
             losses, total = LossWatch(self.device, epoch, batches), torch.zeros((), device=self.device)
-            feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0])
+            feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0], device=self.device)
             for i, (z, labels) in enumerate(feed):
                 if i % WATCH_EVERY == 0:
                     watch()
@@ -151,7 +151,7 @@ class Training:
     def _weigh(self, images: Images, members: Tensor) -> None:
         """Weigh classes by what is trained on, which need not hold every one; a graph reads the weights in place."""
         own = images.y.index_select(0, members.to(images.y.device))
-        weights = class_weights(own, int(images.y.max()) + 1)
+        weights = class_weights(own, int(images.y.max()) + 1).to(self.device)
         self.weights = weights if self.weights is None else self.weights.copy_(weights)
 
     def state(self) -> Checkpoint:
@@ -207,11 +207,12 @@ def predict(
     batch_size: int = 500,
     watch: Callable[[], None] = lambda: None,
 ) -> Tensor:
-    """Return the logits ``(n, classes)`` of ``network`` in evaluation mode, in float32 on every device."""
+    """Return the logits ``(n, classes)`` of ``network`` in evaluation mode, in float32 where the network lies."""
     network.eval()
-    logits = []
+    device, logits = next(network.parameters()).device, []
     with kernels(exact=True):
         for x in torch.split(images.x, batch_size):
             watch()
+            x = x if x.device.type == device.type else send(x, device)
             logits.append(network(standardise(x)).float())
     return torch.cat(logits)

@@ -1,9 +1,9 @@
 """Images kept on a device while the process lives: every evaluation of a worker reads the same tensors.
 
 On a CPU they are a memory map, shared by all processes: of the saved data set, or, where a design takes smaller or grey
-images, of an entry of the cache that holds the set so reshaped. On a GPU they are copied and reshaped once. To reshape
-each batch anew would take 2 to 13 us an image, about 2 % of the default design's step and more of a smaller one's; to
-read it from the map takes 0.1 to 0.3 (one AMD EPYC core, torch 2.13, images of 3x32x32).
+images, of an entry of the cache that holds the set so reshaped. On a GPU they are copied and reshaped once, if they
+fit. To reshape each batch anew would take 2 to 13 us an image, about 2 % of the default design's step and more of a
+smaller one's; to read it from the map takes 0.1 to 0.3 (one AMD EPYC core, torch 2.13, images of 3x32x32).
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import json
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from estimators import cache
 from estimators.dataset import Dataset, open_saved
+from estimators.device import fits, send
 from estimators.preprocess import CHUNK, Standardise, to_shape
 from estimators.saved import Writer, content_hash
 from estimators.split import Split
@@ -36,6 +38,11 @@ class Images:
     def __len__(self) -> int:
         return len(self.y)
 
+    def take(self, index: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the images and labels at ``index`` (k,), which lies where they do, on ``device``."""
+        x, y = self.x.index_select(0, index), self.y.index_select(0, index)
+        return (x, y) if x.device.type == device.type else (send(x, device), send(y, device))
+
 
 @dataclass(frozen=True)
 class Resident:
@@ -48,8 +55,13 @@ class Resident:
 
 @lru_cache(maxsize=3)
 def resident(folder: str, device: str, shape: tuple[int, int, int]) -> Resident:
-    """Open the data set saved in ``folder`` on ``device``, brought to ``shape`` (C, H, W) where it differs."""
+    """Open the data set saved in ``folder``, brought to ``shape`` (C, H, W) where it differs, for ``device``.
+
+    On a GPU that it would fill by more than half, it stays in the memory of the computer.
+    """
     dataset = open_saved(folder)
+    if device != "cpu" and not fits(device, (len(dataset.train) + len(dataset.val)) * prod(shape)):
+        device = "cpu"
     if device == "cpu" and dataset.shape != shape:
         with contextlib.suppress(OSError):  # without a cache each process keeps its own
             return _reshaped(folder, dataset, shape)

@@ -174,7 +174,7 @@ class TrainEstimator(Estimator):
                 data.train, members, epoch=epoch, horizon=context.horizon, seeds=seeds, watch=watch
             )
             logits = predict(run.training.scored, data.val, run.training.standardise, watch=watch)
-            metrics = {**scores(logits, data.val.y), "train_loss": train_loss}
+            metrics = {**scores(logits.to(data.val.y.device), data.val.y), "train_loss": train_loss}
             if not np.isfinite(metrics["loss"]):
                 raise Diverged(f"validation loss {metrics['loss']} after epoch {epoch}")
             run.curve.append(metrics)

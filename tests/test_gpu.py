@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from estimators.batches import epoch_batches
 from estimators.dataset import load, save
+from estimators.divergence import Diverged
 from estimators.estimator import Context, Fidelity
+from estimators.loop import Training
+from estimators.mix import Labels
 from estimators.preprocess import Standardise
 from estimators.resident import Images
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
@@ -77,3 +81,72 @@ def test_a_training_continues(digits, design, tmp_path):
     half, scratch = trained(digits, design, tmp_path / "half", epochs=6)
     whole, _ = trained(digits, design, tmp_path / "whole", start=6, checkpoint=scratch / half.checkpoint)
     assert whole.error is None and len(whole.curve) == 6 and whole.metrics["accuracy"] > 0.9
+
+
+def steps(recipe, dtype, *, recorded, on="cuda"):
+    """Two epochs of the textbook's little network; images lie on the GPU or are sent to it."""
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.integers(0, 256, (300, 3, 16, 16), dtype=np.uint8)).to(on)
+    images = Images(x, (torch.arange(300) % 4).to(on))
+    training = Training(network, recipe, Standardise.identity(3), device=torch.device("cuda"), dtype=dtype)
+    if not recorded:
+        training.replay.give_up()
+    losses = [
+        training.epoch(images, torch.arange(300), epoch=e, horizon=2, seeds=(e, e), watch=lambda: None)
+        for e in (1, 2)
+    ]
+    return training, losses
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("more", [{}, {"mix": "mixup", "clip": 0.5, "ema": 0.9, "balance": True}])
+def test_recorded_steps_are_those_taken_one_by_one(optimizer, precision, more):
+    recipe = Recipe(optimizer, 1e-3, momentum=0.9, batch_size=32, augment="flip-crop", **more)
+    (one, losses), (other, others) = (steps(recipe, precision, recorded=flag) for flag in (True, False))
+    assert losses == pytest.approx(others, rel=1e-3)
+    for mine, theirs in zip(
+        one.scored.state_dict().values(), other.scored.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
+
+
+def test_a_step_is_recorded_unless_it_waits_for_the_device():
+    recipe = Recipe("adamw", 1e-3, batch_size=32, augment="none")
+    batch = (
+        torch.zeros(32, 3, 16, 16, device="cuda"),
+        Labels(torch.zeros(32, dtype=torch.int64, device="cuda")),
+    )
+    training, _ = steps(recipe, torch.float32, recorded=True)
+    assert training.replay.prepared(*batch) is not None
+
+    class Waits(nn.Module):
+        def forward(self, x):
+            return x * float(x.sum() > -1e9)
+
+    training.network.append(Waits())
+    other = Training(
+        training.network, recipe, Standardise.identity(3), device=torch.device("cuda"), dtype=torch.float32
+    )
+    losses = [float(other.step(*batch, 1.0)) for _ in range(8)]
+    assert other.replay.prepared(*batch) is None and np.isfinite(losses).all()
+
+
+def test_images_that_do_not_fit_are_sent_batch_by_batch():
+    recipe = Recipe("sgd", 1e-2, momentum=0.9, batch_size=32, augment="trivial", erase=0.2)
+    (_, there), (_, sent) = (steps(recipe, torch.float32, recorded=True, on=d) for d in ("cuda", "cpu"))
+    assert there == pytest.approx(sent, rel=1e-3)
+
+
+def test_divergence_is_seen_within_the_epoch():
+    with pytest.raises(Diverged, match=r"loss (nan|inf) at epoch 1"):
+        steps(Recipe("sgd", 1e30, weight_decay=1.0, batch_size=4), torch.float32, recorded=True)

@@ -18,16 +18,12 @@ from estimators.loop import Training
 from estimators.optimizer import build_optimizer
 from estimators.preprocess import Standardise
 from estimators.resident import Images
-from search_spaces.architecture import Design, SearchSpace
-from search_spaces.recipe import Recipe, recipe_space
-from search_spaces.space import Configuration
-from search_spaces.spaces.chain import Chain
+from experiments.throughput.networks import design
+from search_spaces.recipe import Recipe
 from search_spaces.vision import torchvision
 
 CPU = torch.device("cpu")
 BATCH, READY = 64, 4  # images of a batch; batches that the bare loop goes round
-WIDTHS = {"small": (16, 32, 48), "middle": (32, 48, 96), "large": (48, 64, 128)}
-DEPTHS = {"small": (1, 1, 1), "middle": (1, 2, 2), "large": (2, 3, 3)}
 AUGMENTATIONS = {"none": "none", "flip-crop": "flip-crop", "trivial": "trivial", "mixup": "flip-crop"}
 MIXUP = 0.2  # both parameters of its Beta distribution
 
@@ -36,7 +32,7 @@ Loop = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Case:
-    """A data set (a registered name, or a folder), one of ``WIDTHS``, and one of ``AUGMENTATIONS``."""
+    """A data set (a registered name, or a folder), the name of a network, and one of ``AUGMENTATIONS``."""
 
     data: str
     network: str
@@ -49,17 +45,6 @@ class Case:
         return Recipe(
             "adamw", 1e-3, 1e-2, betas=betas, batch_size=BATCH, augment=policy, mix=mix, mix_alpha=MIXUP
         )
-
-
-def design(network: str, shape: tuple[int, int, int]) -> Design:
-    """Return the chain ``network`` for ten classes of images of ``shape`` (C, H, W)."""
-    joint = SearchSpace(Chain(shape, 10), recipe_space(shape, 10, 10_000))
-    own: dict[str, Any] = {"architecture.dropout": 0.0, "architecture.stages": "n3"}
-    for stage, (filters, depth) in enumerate(zip(WIDTHS[network], DEPTHS[network], strict=True), 1):
-        own |= {
-            f"architecture.stages.n3.s{stage}.{key}": n for key, n in (("filters", filters), ("depth", depth))
-        }
-    return joint.decode(Configuration({**joint.space.default(), **own}))
 
 
 def ours(case: Case, dtype: torch.dtype) -> Loop:

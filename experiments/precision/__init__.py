@@ -1,0 +1,1 @@
+"""Half precision against float32."""
