@@ -8,8 +8,6 @@ norm, pooling; best of 4 to 6 repeats). Images per second in training:
 
 import ctypes
 import platform
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -91,20 +89,6 @@ def kernels(*, exact: bool) -> Iterator[None]:
             yield
     else:
         yield
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to count the peak of allocated bytes on a CUDA device."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory(device: torch.device) -> float:
-    """Return the peak of allocated bytes on CUDA, or of the process's resident memory on CPU."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def synchronize(device: torch.device) -> None:
