@@ -119,10 +119,10 @@ def held(
         ahead, start, live.peak = live.peak, live.now, live.now
         passed = _backward(out, [*inputs, *trained], live)[: len(inputs)]
     places = [address(one) for one in inputs]
-    shapes_of_weights = {weight.shape for weight in trained}
+    cut = {tuple(sorted(weight.shape)) for weight in trained}  # a copy may be transposed
     own = {*places, *map(address, weights), address(out)}
     inside = {at: one for at, one in kept.found.items() if at not in own}
-    copies = sum(size for size, shape in inside.values() if shape in shapes_of_weights)
+    copies = sum(size for size, shape in inside.values() if tuple(sorted(shape)) in cut)
     whole = sum(size for size, _ in inside.values())
     gradients = sum(weight.nbytes for weight in trained)
     return Held(

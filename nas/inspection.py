@@ -15,6 +15,7 @@ from estimators.dataset import Dataset
 from estimators.metric import METRICS
 from nas.calibration import epoch_cost
 from nas.draws import Draw, draw, measured
+from nas.rates import Found
 from nas.sensitivity import Change, changes
 from nas.trial import Constraint
 from search_spaces.architecture import SearchSpace
@@ -88,6 +89,7 @@ class Inspection:
     ninetieth_macs: float
     shown: tuple[Draw, ...]
     pace: Pace | None = None
+    rates: Mapping[str, Found] | None = None
 
     @property
     def impossible(self) -> str | None:

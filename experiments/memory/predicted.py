@@ -55,11 +55,12 @@ def designs(space: str, count: int, seed: int) -> Iterator[Draw]:
             yield one
 
 
-def measure(executor: Serial, place: Path, one: Draw, epochs: int = 2) -> Result:
-    """Train ``one`` for ``epochs``: from the second on, a copy of the state is kept."""
+def measure(executor: Serial, place: Path, one: Draw) -> Result:
+    """Train ``one`` for three steps and score it, twice: from the second epoch on, a copy of the state is kept."""
     estimator = TrainEstimator(place / "data", metrics=["memory"], precision="float32")
-    context = Context(seed=0, scratch=place / "scratch", epochs=epochs)
-    return executor.submit(Task(estimator, one.design, Fidelity(epochs), context)).result()
+    context = Context(seed=0, scratch=place / "scratch", epochs=2)
+    fidelity = Fidelity(2, min(3 * one.design.recipe["batch_size"] / TRAINED, 1.0))
+    return executor.submit(Task(estimator, one.design, fidelity, context)).result()
 
 
 def compare(space: str, count: int, seed: int) -> list[dict]:
@@ -75,7 +76,7 @@ def compare(space: str, count: int, seed: int) -> list[dict]:
                 {
                     "draw": one.number,
                     "batch": one.design.recipe["batch_size"],
-                    "optimizer": one.design.recipe["optimizer"],
+                    "nodes": len(one.design.graph.nodes),
                     "parts": {name: round(value) for name, value in predicted.parts.items()},
                     "predicted": round(predicted.total),
                     "measured": round(result.metrics["memory"]),
