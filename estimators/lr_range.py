@@ -116,8 +116,8 @@ def read_off(rows: list[tuple[float, float]]) -> Rates:
     fall = first - means[least]
     if fall <= LEARNS * first:
         raise ValueError(
-            f"the loss fell from {first:.3g} to no less than {means[least]:.3g} at any rate from {FIRST:g} to {LAST:g}; "
-            "train on more images, or see whether the labels belong to them"
+            f"the loss fell from {first:.3g} to no less than {means[least]:.3g} at any rate from "
+            f"{FIRST:g} to {LAST:g}; train on more images, or see whether the labels belong to them"
         )
     idle = [at for at in range(least) if first - means[at] < LEARNS * fall]
     lowest = max(idle, default=-1) + 1

@@ -4,14 +4,15 @@ Draw i of seed s is the same configuration wherever it is asked for.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 
 import numpy as np
 import torch
 
+from estimators.device import compute_dtype, find_device
 from estimators.memory import predict_memory
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.block import walk
@@ -69,11 +70,19 @@ def network_key(design: Design) -> str:
 
 
 def measured(
-    search_space: SearchSpace, config: Configuration, dtype: torch.dtype = torch.float32
+    search_space: SearchSpace, config: Configuration, dtype: torch.dtype = torch.float32, device: str = "cpu"
 ) -> dict[str, float]:
     """Return the free metrics of the design of ``config``, and ``memory``: the peak predicted for ``dtype``."""
     design = search_space.decode(config)
-    return {**design.measure(), "memory": predict_memory(design, dtype=dtype).total}
+    return {**design.measure(), "memory": predict_memory(design, dtype=dtype, device=device).total}
+
+
+def known_of(
+    search_space: SearchSpace, precision: str, device: str
+) -> Callable[[Configuration], Mapping[str, float]]:
+    """Return ``measured`` as a function of the configuration alone, for a search in ``precision`` on ``device``."""
+    where = find_device(device)
+    return partial(measured, search_space, dtype=compute_dtype(precision, where), device=where.type)
 
 
 def features(search_space: SearchSpace, config: Configuration) -> dict[str, float]:

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,16 +277,14 @@ def _problem(settings: Settings, search_space: "SearchSpace | None") -> Problem:
     bounds = tuple(Constraint.parse(text) for text in settings.constraints)
     if search_space is None:
         return Problem(Space(), objectives_of(settings), bounds)
-    from estimators.device import compute_dtype, find_device
-    from nas.draws import measured
+    from nas.draws import known_of
 
-    dtype = compute_dtype(settings.precision, find_device(settings.device))
     return Problem(
         search_space.space,
         objectives_of(settings),
         bounds,
         key=search_space.key,
-        measure=partial(measured, search_space, dtype=dtype),
+        measure=known_of(search_space, settings.precision, settings.device),
     )
 
 

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estimators.dataset import Dataset, open_saved
 from estimators.estimator import Estimator, Fidelity, Result, estimators
 from estimators.metric import METRICS
 from nas.calibration import Failed, threads
 from nas.checkpoints import folder_of
-from nas.draws import features, measured
+from nas.draws import features, known_of
 from nas.executor import Executor, Limits, executors
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings, objectives_of
@@ -30,9 +30,6 @@ from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.space import Configuration
-
-if TYPE_CHECKING:
-    import torch
 
 CHECKED = 256  # validation images that an export carries along to be verified with
 
@@ -73,7 +70,7 @@ class Session:
             seed=settings.seed,
             storage=folder.store,
             key=search_space.key,
-            measure=partial(measured, search_space, dtype=self._dtype()),
+            measure=known_of(search_space, settings.precision, settings.device),
             features=partial(features, search_space),
             timed=settings.budget is not None,
         )
@@ -82,11 +79,6 @@ class Session:
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
         self.memory = settings.memory or limit_at_start()  # runs of before have none
-
-    def _dtype(self) -> "torch.dtype":
-        from estimators.device import compute_dtype, find_device
-
-        return compute_dtype(self.settings.precision, find_device(self.settings.device))
 
     def _trackers(self, resumed: bool) -> list[Tracker]:
         problem, built = self.study.problem, []
