@@ -3,8 +3,8 @@
 The forward pass is played through node by node, then the backward pass in reverse: what autograd keeps, the values that
 a later node still needs, gradients under way, gradients of weights as they come, and what an op needs while it runs
 (``estimators.liveness``). Beside that there are the optimizer's and the average's tensors, the copy that a stop falls
-back to, the batch, and a validation batch without gradients. What torch allocates is met
-within a fifth (``tests/test_memory.py``); what stays resident on a CPU is more by a measured factor, and far less certain.
+back to, the batch, and a validation batch without gradients. What torch allocates is met to a few per cent in float32
+(``tests/test_memory.py``); what stays resident on a CPU is more by a measured factor, which is far less certain.
 
 Notation
     n       images in a batch, or in a piece of one
@@ -83,8 +83,9 @@ def predict_memory(
 ) -> Memory:
     """Return the peak of training ``design`` with its recipe when the forward pass runs in ``dtype``.
 
-    Each batch is taken in ``pieces``; ``device`` is a type, "cpu" or "cuda": resident memory or allocated. An opaque design is run once on two images; others take some ms the first time,
-    by arithmetic on ops that were run on two images, and less later.
+    Each batch is taken in ``pieces``. ``device`` is a type, "cpu" or "cuda": resident memory, or allocated. An opaque
+    design is run once on two images; others take some ms the first time, by arithmetic on ops that were run on two
+    images, and less later.
     """
     recipe = Recipe.parse(design.recipe)
     training, scoring = _nodes(design, dtype), _nodes(design, torch.float32)

@@ -2,8 +2,8 @@
 
     python -m experiments.memory.run [--quick]
 
-Results are kept one by one; what was measured on this code is not measured again. ``--quick`` is a tenth of the work and
-keeps nothing.
+Results are kept one by one; what was measured on this code is not measured again. ``--quick`` is a tenth of the work
+and keeps nothing.
 """
 
 import argparse
