@@ -8,8 +8,6 @@ norm, pooling; best of 4 to 6 repeats). Images per second in training:
 
 import ctypes
 import platform
-import resource
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -131,20 +129,6 @@ def fits(device: str, size: int) -> bool:
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """Return ``tensor`` of the CPU on ``device``; to CUDA by way of pinned memory, without waiting for the copy."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to count the peak of allocated bytes on a CUDA device."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def peak_memory(device: torch.device) -> float:
-    """Return the peak of allocated bytes on CUDA, or of the process's resident memory on CPU."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak if sys.platform == "darwin" else peak * 1024)
 
 
 def synchronize(device: torch.device) -> None:

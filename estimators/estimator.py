@@ -57,6 +57,7 @@ class Context:
     start       epochs already behind ``checkpoint``; 0 for a fresh start
     scratch     folder that is the evaluation's own; checkpoints are written there, atomically
     deadline    seconds this evaluation may take, or None
+    memory      bytes that it may take beside the process and the data set, or None
     fold        of ``folds`` in a cross-validation, from 0
     partial     at the deadline the last whole epoch counts (the result is ``stopped``, with metrics), not a timeout
     report      ``report(step, metrics)``: appended to a file the engine tails, never waited for
@@ -74,6 +75,7 @@ class Context:
     device: str = "cpu"
     threads: int = 1
     deadline: float | None = None
+    memory: float | None = None
     partial: bool = False
     fold: int = 0
     folds: int = 1

@@ -98,7 +98,7 @@ class Training:
             try:
                 return self._accumulate(z, labels)
             except torch.OutOfMemoryError:
-                if self.pieces >= len(z):
+                if 4 * self.pieces > len(z):
                     raise
             self.pieces *= 2  # outside of the handler, whose traceback holds the activations
             self.replay.give_up()
@@ -106,7 +106,8 @@ class Training:
 
     def _accumulate(self, z: Tensor, labels: Labels) -> Tensor:
         total: Tensor | float = 0.0
-        for part_z, part in zip(z.chunk(self.pieces), labels.chunk(self.pieces), strict=True):
+        pieces = max(min(self.pieces, len(z) // 2), 1)  # batch norm cannot take one image
+        for part_z, part in zip(z.tensor_split(pieces), labels.chunk(pieces), strict=True):
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 logits = self.network(part_z)
             loss = part.loss(logits.float(), self.recipe.label_smoothing, self.weights)

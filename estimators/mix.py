@@ -31,9 +31,9 @@ class Labels:
     share: float | Tensor = 1.0
 
     def chunk(self, pieces: int) -> list["Labels"]:
-        """Return the labels of the pieces that ``Tensor.chunk`` makes of the batch."""
-        own = self.y.chunk(pieces)
-        others = [None] * len(own) if self.other is None else self.other.chunk(pieces)
+        """Return the labels of the pieces that ``Tensor.tensor_split`` makes of the batch."""
+        own = self.y.tensor_split(pieces)
+        others = [None] * len(own) if self.other is None else self.other.tensor_split(pieces)
         return [Labels(y, other, self.share) for y, other in zip(own, others, strict=True)]
 
     def loss(self, logits: Tensor, smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:

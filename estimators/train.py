@@ -24,13 +24,13 @@ from estimators.device import (
     compute_dtype,
     find_device,
     keep_memory,
-    peak_memory,
-    reset_peak_memory,
 )
 from estimators.divergence import Diverged
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
 from estimators.loop import Training, predict
+from estimators.memory import pieces_within
 from estimators.metric import metric
+from estimators.peak import Peak
 from estimators.preprocess import Standardise
 from estimators.resident import Resident, place, resident, stratified_order
 from estimators.score import FROM_LOGITS, scores
@@ -57,6 +57,13 @@ class Run:
     training: Training
     curve: list[Metrics]
     saved: Checkpoint | None = None
+    peak: Peak | None = None  # counts since this evaluation began, where it is asked for
+
+    @property
+    def bytes(self) -> int:
+        """What the state and its copy take."""
+        groups = [*self.training.state().groups.values(), *(self.saved.groups.values() if self.saved else ())]
+        return sum(tensor.nbytes for tensors in groups for tensor in tensors.values())
 
     def keep(self) -> None:
         """Copy the state: further steps do not touch the copy."""
@@ -74,7 +81,8 @@ class TrainEstimator(Estimator):
     """Train on the saved data set in the folder ``data``.
 
     The four metrics that follow from the logits are always reported; ``latency`` and ``memory`` when asked
-    for in ``metrics``. ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in
+    for in ``metrics``. ``memory`` are the bytes that training took at its peak, beside the process and the data set
+    (``estimators.peak``). ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in
     training; scores are always those of the float32 network.
     """
 
@@ -115,7 +123,7 @@ class TrainEstimator(Estimator):
         except (MemoryError, RuntimeError) as reason:
             if not _out_of_memory(reason):
                 raise
-            error = f"memory: {' '.join(str(reason).split())[:200] or 'an allocation failed'}"
+            error = f"memory: {' '.join(str(reason).split())[:300] or 'an allocation failed'}"
         result = Result(seconds=0.0, error=error, stopped=stopped)
         if run is not None and error is None:
             result = self._finish(run, design, fidelity, context, stopped)
@@ -133,15 +141,15 @@ class TrainEstimator(Estimator):
 
     def _begin(self, design: "Design", context: Context) -> Run:
         """Return the run to go on with: fresh, still warm, or read from the checkpoint."""
+        device = find_device(context.device)
+        counted = "memory" in self.metrics
         if context.checkpoint is not None:
             whose, run = _warm.pop(_stamp(context.checkpoint), (None, None))
             if run is not None and whose == self._identity(design, context):
+                run.peak = Peak(device, held=run.bytes) if counted else None
                 return run
-        recipe, data, device = (
-            Recipe.parse(design.recipe),
-            self._open(design, context),
-            find_device(context.device),
-        )
+        recipe, data = Recipe.parse(design.recipe), self._open(design, context)
+        peak = Peak(device) if counted else None
         training = Training(
             design.network(context.entropy(WEIGHTS)),
             recipe,
@@ -150,10 +158,12 @@ class TrainEstimator(Estimator):
             dtype=compute_dtype(self.precision, device),
         )
         if context.checkpoint is None:
-            return Run(training, [])
+            if context.memory is not None and device.type == "cpu":  # there would be no error to catch
+                training.pieces = pieces_within(design, context.memory, dtype=training.dtype)
+            return Run(training, [], peak=peak)
         checkpoint = checkpoints.load(context.checkpoint)
         training.restore(checkpoint)
-        run = Run(training, list(checkpoint.values["curve"]))
+        run = Run(training, list(checkpoint.values["curve"]), peak=peak)
         run.keep()
         return run
 
@@ -166,7 +176,6 @@ class TrainEstimator(Estimator):
                 f"checkpoint has {len(run.curve)} epochs, more than {fidelity!r}; ask for more epochs"
             )
         members = _members(data, fidelity.data, context)
-        reset_peak_memory(run.training.device)
         while len(run.curve) < fidelity.epochs and not stalled(run.curve, recipe.patience, context.horizon):
             epoch = len(run.curve) + 1
             seeds = context.entropy(BATCHES, epoch), context.entropy(DROPOUT, epoch)
@@ -205,8 +214,8 @@ class TrainEstimator(Estimator):
 
     def _measured(self, run: Run, design: "Design") -> dict[str, float]:
         device, measured = run.training.device, {}
-        if "memory" in self.metrics:
-            measured["memory"] = peak_memory(device)
+        if run.peak is not None:
+            measured["memory"] = run.peak.bytes
         if "latency" in self.metrics:
             measured["latency"] = latency(run.training.scored, design.shape, device=device)
         return measured

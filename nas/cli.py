@@ -177,6 +177,11 @@ def _add_space(space: argparse.ArgumentParser) -> None:
     space.add_argument(
         "--no-timing", action="store_false", dest="timing", help="train nothing, not even to time it"
     )
+    space.add_argument(
+        "--rates",
+        action="store_true",
+        help="sweep the learning rate of the default design with each optimizer",
+    )
     space.add_argument("--root", help="folder of torchvision's files")
     space.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")
     space.add_argument("--weights", help="file or folder of pretrained weights, for a space that takes some")

@@ -3,13 +3,17 @@
 Draw i of seed s is the same configuration wherever it is asked for.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 
 import numpy as np
+import torch
 
+from estimators.device import compute_dtype, find_device
+from estimators.memory import predict_memory
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.block import walk
 from search_spaces.graph import Node
@@ -18,12 +22,11 @@ from search_spaces.recipe import Recipe
 from search_spaces.space import Configuration
 
 DRAWS = 21  # purpose of counted randomness
-MOMENTS = {"sgd": 1, "rmsprop": 1}  # values an optimizer keeps for each weight; the family of Adam keeps 2
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A valid draw with its free metrics, the memory estimate among them."""
+    """A valid draw with its free metrics, the predicted memory among them."""
 
     number: int
     design: Design
@@ -51,7 +54,7 @@ def draw(search_space: SearchSpace, number: int, seed: int) -> Draw | str:
     config = search_space.space.sample(generator(seed, DRAWS, number))
     try:
         design = search_space.decode(config)
-        return Draw(number, design, measured(design))
+        return Draw(number, design, measured(search_space, config))
     except ValueError as error:
         return str(error)
 
@@ -66,20 +69,30 @@ def network_key(design: Design) -> str:
     return f"{design.shape} {replace(design, recipe=Configuration({})).key}"
 
 
-def measured(design: Design) -> dict[str, float]:
-    """Return the free metrics and ``memory``, an estimate of the bytes that a training step holds at its peak."""
-    return {**design.measure(), "memory": training_memory(design)}
+def measured(
+    search_space: SearchSpace, config: Configuration, dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> dict[str, float]:
+    """Return the free metrics of the design of ``config``, and ``memory``: the peak predicted for ``dtype``."""
+    design = search_space.decode(config)
+    return {**design.measure(), "memory": predict_memory(design, dtype=dtype, device=device).total}
 
 
-def training_memory(design: Design) -> float:
-    """Return 4 bytes for each output of a layer in a batch, and for each weight, gradient, moment and average.
+def known_of(
+    search_space: SearchSpace, precision: str, device: str
+) -> Callable[[Configuration], Mapping[str, float]]:
+    """Return ``measured`` as a function of the configuration alone, for a search in ``precision`` on ``device``."""
+    where = find_device(device)
+    return partial(measured, search_space, dtype=compute_dtype(precision, where), device=where.type)
 
-    An estimate: gradients of outputs and the scratch space of kernels are not in it. What autograd saves for a
-    batch was 0.65 to 1.06 of the outputs counted here, on 24 networks of the chain space (float32).
+
+def features(search_space: SearchSpace, config: Configuration) -> dict[str, float]:
+    """Return the features of the network of ``config``, and the log of the values that its layers put out for a batch.
+
+    The latter stands for the memory of a training, for a surrogate that looks at thousands of candidates.
     """
-    recipe = Recipe.parse(design.recipe)
-    copies = 2 + MOMENTS.get(recipe.optimizer, 2) + bool(recipe.ema)
-    return 4.0 * (recipe.batch_size * (prod(design.shape) + design.outputs) + copies * design.parameters)
+    design = search_space.decode(config)
+    outputs = Recipe.parse(design.recipe).batch_size * (prod(design.shape) + design.outputs)
+    return {**search_space.features(config), "values of a batch": math.log(outputs)}
 
 
 def rows(design: Design) -> list[Row]:

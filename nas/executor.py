@@ -18,6 +18,7 @@ executors: "Registry[type[Executor]]" = Registry("executor", "nas.executors")
 class Limits:
     """What an evaluation may use: wall ``seconds`` and resident ``memory`` in bytes. None is no limit.
 
+    Memory counts the process that evaluates and all that it starts, without pages of files (``nas.shortage``).
     ``grace`` is how many seconds an evaluation has to save and return once it was asked to stop.
     """
 

@@ -46,7 +46,10 @@ OWN = "own"  # the space of a search over a user's own ``build(config) -> nn.Mod
 
 @dataclass(frozen=True)
 class Settings:
-    """What a search was asked for. ``budget`` is in seconds; ``ladder`` and ``cost`` are set before the first trial."""
+    """What a search was asked for. ``budget`` is in seconds; ``ladder`` and ``cost`` are set before the first trial.
+
+    ``memory`` are the bytes that an evaluation's process may hold; left out, most of what is free at the start.
+    """
 
     data: str
     budget: float | None = None
@@ -68,6 +71,7 @@ class Settings:
     weights: str | None = None
     ladder: tuple[tuple[float, ...], ...] = ()
     cost: tuple[float, float] | None = None
+    memory: int | None = None
     round: int = 1
     began: float = 0.0  # active seconds of the study at which the round began
     version: int = VERSION
@@ -98,6 +102,8 @@ class Settings:
             Budget.parse_seconds(self.budget)
         if self.trials is not None and self.trials < 1:
             raise ValueError(f"trials={self.trials}: give at least 1")
+        if self.memory is not None and self.memory < 1:
+            raise ValueError(f"memory={self.memory}: give bytes above 0, or leave it out")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed}: give a whole number from 0 up")
         if self.workers != 1:
@@ -135,6 +141,7 @@ class Settings:
             ("seed", int),
             ("workers", int),
             ("side", int),
+            ("memory", int),
             ("budget", float),
         ):
             value = values.get(name)

@@ -210,6 +210,7 @@ def _planned(
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
     from nas.executor import executors
     from nas.plan import counted_ladder, search_seconds, timed_ladder
+    from nas.shortage import limit_at_start
 
     search_space = _search_space(settings, partial, own)
     executor = executors.get(settings.executor)()
@@ -225,6 +226,7 @@ def _planned(
             settings = replace(
                 settings, cost=(cost.fixed, cost.each), constraints=(*settings.constraints, bound)
             )
+        settings = replace(settings, memory=settings.memory or limit_at_start())
         problem = _problem(settings, search_space)
         from nas.strategy import strategies
 
@@ -275,12 +277,14 @@ def _problem(settings: Settings, search_space: "SearchSpace | None") -> Problem:
     bounds = tuple(Constraint.parse(text) for text in settings.constraints)
     if search_space is None:
         return Problem(Space(), objectives_of(settings), bounds)
+    from nas.draws import known_of
+
     return Problem(
         search_space.space,
         objectives_of(settings),
         bounds,
         key=search_space.key,
-        measure=search_space.measure,
+        measure=known_of(search_space, settings.precision, settings.device),
     )
 
 

@@ -15,13 +15,14 @@ from estimators.dataset import Dataset
 from estimators.metric import METRICS
 from nas.calibration import epoch_cost
 from nas.draws import Draw, draw, measured
+from nas.rates import Found
 from nas.sensitivity import Change, changes
 from nas.trial import Constraint
 from search_spaces.architecture import SearchSpace
 from search_spaces.space import Choice, Float, Parameter, Space, Value
 
 MOST = 5_000  # draws before a constraint is said to be out of reach
-FREE = tuple(name for name, metric in METRICS.items() if metric.free)
+FREE = (*(name for name, metric in METRICS.items() if metric.free), "memory")  # the last is predicted
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ class Inspection:
     ninetieth_macs: float
     shown: tuple[Draw, ...]
     pace: Pace | None = None
+    rates: Mapping[str, Found] | None = None
 
     @property
     def impossible(self) -> str | None:
@@ -113,7 +115,7 @@ def inspect(
     reason = next((one for one in tried if isinstance(one, str)), "")
     if not draws:
         raise ValueError(f"none of {samples} samples decodes; the first says: {reason}")
-    default = measured(search_space.decode(search_space.space.default()))
+    default = measured(search_space, search_space.space.default())
     macs = sorted(one.metrics["macs"] for one in draws)
     spreads = {name: spread(draws, name, value) for name, value in default.items()}
     named = {number for one in spreads.values() for number in one.where}

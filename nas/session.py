@@ -8,21 +8,22 @@ import inspect
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from estimators.dataset import Dataset, open_saved
 from estimators.estimator import Estimator, Fidelity, Result, estimators
 from estimators.metric import METRICS
 from nas.calibration import Failed, threads
 from nas.checkpoints import folder_of
+from nas.draws import features, known_of
 from nas.executor import Executor, Limits, executors
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings, objectives_of
 from nas.history import History
 from nas.plan import Cost, Finals, closing_seconds, counted_finals, search_seconds, step_limit, timed_finals
+from nas.shortage import limit_at_start, share_of_training
 from nas.status import status_of
 from nas.study import Study
 from nas.tracker import Tracker, trackers
@@ -30,9 +31,6 @@ from nas.trial import Budget, Constraint, Step, Trial
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.space import Configuration
 
-MEMORY_SHARE = (
-    0.85  # of what is free at the start: beyond it the system would kill, and not always the culprit
-)
 CHECKED = 256  # validation images that an export carries along to be verified with
 
 
@@ -72,15 +70,15 @@ class Session:
             seed=settings.seed,
             storage=folder.store,
             key=search_space.key,
-            measure=search_space.measure,
-            features=search_space.features,
+            measure=known_of(search_space, settings.precision, settings.device),
+            features=partial(features, search_space),
             timed=settings.budget is not None,
         )
         self.study.spend(spent)
         folder.sweep()
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
-        self.memory = int(MEMORY_SHARE * psutil.virtual_memory().available)
+        self.memory = settings.memory or limit_at_start()  # runs of before have none
 
     def _trackers(self, resumed: bool) -> list[Tracker]:
         problem, built = self.study.problem, []
@@ -284,7 +282,8 @@ class Session:
         )
 
     def _context(self) -> dict[str, Any]:
-        return {"threads": threads(), "device": self.settings.device}
+        memory = share_of_training(self.memory)
+        return {"threads": threads(), "device": self.settings.device, "memory": memory}
 
     def _left(self) -> float | None:
         """Return the seconds left for final trainings."""

@@ -8,7 +8,7 @@ import io
 import json
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from estimators.device import find_device
 from nas.draws import Draw, Row, rows
 from nas.inspection import Inspection, Pace, Size, check, inspect, pace
 from nas.joint import joint_space
+from nas.rates import Found
+from nas.rates import rates as sweep
 from nas.sensitivity import TRIES
 from nas.trial import Constraint
 from search_spaces.architecture import spaces
@@ -48,10 +50,12 @@ def summarise(
     png: str | None = None,
     as_json: bool = False,
     nodes: bool = False,
+    rates: bool = False,
 ) -> None:
     """Print what the space ``name`` is like for ``data``; a ``ValueError`` at the end if no draw holds a constraint.
 
-    ``nodes``: a line for each node of the two networks shown, instead of one for each shape.
+    ``nodes``: a line for each node of the two networks shown, instead of one for each shape. ``rates``: which learning
+    rates the default design learns at.
     """
     bounds = [Constraint.parse(text) for text in constraints]
     spaces.get(name)
@@ -69,6 +73,8 @@ def summarise(
     found = inspect(search_space, samples=samples, seed=seed, constraints=bounds)
     if timing and not found.impossible:
         found = dataclasses.replace(found, pace=pace(search_space, dataset, found, device))
+    if rates:
+        found = dataclasses.replace(found, rates=sweep(search_space, dataset, device, seed=seed))
     if png is not None:
         Path(png).write_bytes(pictures(found.shown))
     if console is None:
@@ -109,13 +115,15 @@ def show(console: Console, head: str, found: Inspection, *, nodes: bool = False)
     console.print(_spreads(console, found))
     _say(
         console,
-        "* in training, estimated: outputs of all layers for a batch of the recipe, weights, gradients, optimizer",
+        "* in training, predicted: what the backward pass keeps, weights, gradients, optimizer, a validation batch",
     )
     _say(console, _dead(found))
     if found.reaches:
         console.print(_reaches(console, found))
     if found.pace is not None:
         _say(console, _pace(found.pace))
+    if found.rates is not None:
+        console.print(_rates(console, found.rates))
     for one in found.shown:
         parameters, macs = one.design.parameters, one.design.macs
         _say(console, f"\ndraw #{one.number}: {parameters:,} parameters, {macs:,} MACs")
@@ -200,6 +208,16 @@ def _pace(one: Pace) -> str:
         f"one epoch on all {one.images:,} training images: {one.default:.3g} s for the default (measured), "
         f"{one.median:.3g} s for the median and {one.ninetieth:.3g} s for the 90th percentile (by MACs)"
     )
+
+
+def _rates(console: Console, found: Mapping[str, Found]) -> Table:
+    table = _table(console, "optimizer", "learns from", "falls fastest at", "rises beyond", "searched")
+    for name, one in found.items():
+        swept = one.rates
+        searched = "" if one.searched is None else f"{one.searched[0]:.1e} to {one.searched[1]:.1e}"
+        found_rates = swept.lowest, swept.steepest, swept.highest
+        table.add_row(name, *(f"{rate:.1e}" for rate in found_rates), searched)
+    return table
 
 
 def _parts(console: Console, one: Draw) -> Table:

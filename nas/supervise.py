@@ -28,6 +28,7 @@ from typing import Any
 
 from estimators.estimator import Estimator, Result
 from nas.executor import Limits, Task
+from nas.shortage import Watch, over_limit
 from nas.trial import checked_metrics
 
 PROGRESS = "progress.jsonl"
@@ -197,11 +198,12 @@ class Child:
         """
         assert self._connection is not None and self._process is not None
         began, begun, asked, due = time.monotonic(), False, False, math.inf
+        watch = Watch(self._process.pid)
         while True:
             try:
                 message = self._connection.recv_bytes() if self._connection.poll(POLL) else None
             except (EOFError, OSError):
-                death = self._death(time.monotonic() - began)
+                death = self._death(time.monotonic() - began, watch)
                 return Result(stopped=True) if stopping.is_set() else death
             if message is not None:
                 received = pickle.loads(message)
@@ -210,10 +212,10 @@ class Child:
                 if isinstance(received, Result):
                     return received
                 begun = True
-            seconds = time.monotonic() - began
-            if limits.memory is not None and (used := self._memory()) > limits.memory:
+            seconds, used = time.monotonic() - began, watch.look()
+            if limits.memory is not None and used > limits.memory:
                 self.close()
-                return Result(error=f"memory: {used} bytes resident, limit {limits.memory}", seconds=seconds)
+                return Result(error=over_limit(used, limits.memory), seconds=seconds)
             late = limits.seconds is not None and seconds > limits.seconds
             if not (late or stopping.is_set()):
                 continue
@@ -227,18 +229,11 @@ class Child:
                     return Result(error=f"timeout: over {limits.seconds:g} s", seconds=seconds)
                 return Result(stopped=True)
 
-    def _memory(self) -> int:
-        import psutil
-
-        assert self._process is not None
-        try:
-            return int(psutil.Process(self._process.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
-
-    def _death(self, seconds: float = 0.0) -> Result:
+    def _death(self, seconds: float = 0.0, watch: Watch | None = None) -> Result:
         code = self._process.wait() if self._process is not None else 0
         self.close()
+        if code == -signal.SIGKILL and not self._ended and watch is not None and (why := watch.shortage()):
+            return Result(error=f"memory: the system killed the worker process: {why}", seconds=seconds)
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Result(error=f"killed: the worker process ended with {cause}", seconds=seconds)
 

@@ -32,15 +32,23 @@ class Network(nn.Module):
                     self.add_module(node.name, op.build(*inputs))
                 steps.append((node.name, op, node.inputs))
             self.apply(_initialise)
-        self._steps = tuple(steps)
+        self._steps, self._done = tuple(steps), _last_readings(steps, graph.output)
         self._first, self._output = graph.nodes[0].name, graph.output
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the value of the output node."""
         values = {self._first: x}
-        for name, op, sources in self._steps:
+        for (name, op, sources), done in zip(self._steps, self._done, strict=True):
             values[name] = op.forward(self._modules.get(name), *[values[source] for source in sources])
+            for source in done:  # what nobody reads any more need not be held until the end
+                del values[source]
         return values[self._output]
+
+
+def _last_readings(steps: list[tuple[str, Op, tuple[str, ...]]], output: str) -> tuple[tuple[str, ...], ...]:
+    """Return, for each step, the nodes whose values are read there for the last time."""
+    last = {source: at for at, (_, _, sources) in enumerate(steps) for source in sources if source != output}
+    return tuple(tuple(name for name in last if last[name] == at) for at in range(len(steps)))
 
 
 def _initialise(module: nn.Module) -> None:

@@ -8,14 +8,13 @@ from math import prod
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from rich.console import Console
 
 from estimators import dataset as images
 from estimators.dataset import load
 from nas.cli import main
-from nas.draws import Draw, draw, generator, rows, training_memory
+from nas.draws import Draw, draw, generator, rows
 from nas.folder import Folder, Settings
 from nas.front import _search_space
 from nas.inspection import MOST, inspect, pace, size_of
@@ -166,31 +165,6 @@ def test_a_constraint_out_of_reach_is_looked_for_longer():
     assert (
         f"meets params<={least} and params>={most}; loosen" in inspect(small(), constraints=apart).impossible
     )
-
-
-def test_memory_bounds_what_autograd_saves():
-    """The estimate against the tensors that are really kept for the backward pass, and the state after a step."""
-    space = SearchSpace(Chain((3, 16, 16), 10), recipe_space((3, 16, 16), 10, 10_000))
-    for number in range(6):
-        one = draw(space, number, 0)
-        batch = one.design.recipe["batch_size"]
-        network, kept = one.design.network().train(), {}
-        weights = {p.data_ptr() for p in network.parameters()}
-        holders = []
-
-        def pack(tensor, weights=weights, kept=kept, holders=holders):
-            if tensor.data_ptr() not in weights:
-                kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-                holders.append(tensor)  # so that no address is used twice
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            network(torch.zeros(batch, *one.design.shape).contiguous(memory_format=torch.channels_last)).sum()
-        copies = {"sgd": 3, "rmsprop": 3}.get(one.design.recipe["optimizer"], 4) + bool(
-            one.design.recipe["ema"]
-        )
-        outputs = training_memory(one.design) - 4 * copies * one.design.parameters
-        assert 0.5 < sum(kept.values()) / outputs < 1.2
 
 
 def printed(found, terminal=False, nodes=False):

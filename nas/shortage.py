@@ -1,0 +1,112 @@
+"""Whether a process runs short of memory: its own size and its children's, and what the system says of itself.
+
+On a CPU running out of memory is no exception: the kernel kills, and not always the culprit. A look costs 50 us and 20
+more for each process below.
+"""
+
+import re
+from pathlib import Path
+
+import psutil
+from rich.filesize import decimal
+
+CGROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+KERNEL = Path("/proc/vmstat")
+MEMORY_SHARE = (
+    0.85  # of what is free at the start: beyond it the system would kill, and not always the culprit
+)
+PROCESS = (
+    400_000_000  # bytes that a warm process holds before it trains: 200 to 350 MB measured (torch 2.13, CPU)
+)
+SCARCE = 0.05  # of the system's memory: with less than this available when a process is killed, it was short
+
+
+class Watch:
+    """Looks at process ``pid`` and all below it, from now on."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.used = 0  # bytes, at the last look that found the process
+        self.available = psutil.virtual_memory().available  # bytes, at that look
+        self._kills = system_kills()
+
+    def look(self) -> int:
+        """Return the bytes that the processes hold and no file backs; 0 if they are gone."""
+        used = resident(self.pid)
+        if used:
+            self.used, self.available = used, psutil.virtual_memory().available
+        return used
+
+    def shortage(self) -> str | None:
+        """Return what says that a process that was killed just now was killed for want of memory, or None."""
+        held = f"it held {decimal(self.used)}" if self.used else "it was not looked at"
+        if system_kills() > self._kills:
+            return f"out of memory, {held}; search smaller designs or give the machine more memory"
+        if self.available < SCARCE * psutil.virtual_memory().total:
+            return f"{decimal(self.available)} were available, {held}; search smaller designs, or free memory"
+        return None
+
+
+def limit_at_start() -> int:
+    """Return the bytes that an evaluation's process may hold, by what is available now."""
+    return int(MEMORY_SHARE * psutil.virtual_memory().available)
+
+
+def share_of_training(limit: int) -> int:
+    """Return what training may take of a process's ``limit``: a function of it alone, unlike the process's own size."""
+    return max(limit - PROCESS, limit // 4)
+
+
+def over_limit(used: int, limit: int) -> str:
+    """Return the error of an evaluation that took more than it may."""
+    return (
+        f"memory: {decimal(used)} resident, limit {decimal(limit)}; search smaller designs or batches by a constraint "
+        f"such as 'memory<={max(limit / 2, 1):.1g}', or free memory"
+    )
+
+
+def resident(pid: int) -> int:
+    """Return the resident bytes of process ``pid`` and of all below it, without pages of files; 0 if it is gone.
+
+    Pages of files, such as a data set's map, are the system's to take back: they do not exhaust memory.
+    """
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return 0
+    total = 0
+    for process in family:
+        try:
+            memory = process.memory_info()
+        except psutil.Error:
+            continue
+        total += memory.rss - (memory.shared if psutil.LINUX else 0)
+    return int(total)
+
+
+def system_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory, in the machine and in our groups."""
+    return sum(_count(path) for path in (KERNEL, *_group_files()))
+
+
+def _group_files() -> list[Path]:
+    """Return the files that count such kills in the control groups of this process, both versions of them."""
+    if not OWN_GROUP.exists():
+        return []
+    files = []
+    for line in OWN_GROUP.read_text().splitlines():
+        number, kinds, path = line.split(":", 2)
+        if number == "0":
+            files.append(CGROUPS / path.lstrip("/") / "memory.events")
+        elif "memory" in kinds.split(","):
+            files.append(CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control")
+    return files
+
+
+def _count(path: Path) -> int:
+    try:
+        found = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found[1]) if found else 0
