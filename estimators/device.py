@@ -118,7 +118,7 @@ def own_stream(device: torch.device) -> Iterator[None]:
 
 @cache
 def _stream(device: torch.device) -> torch.cuda.Stream:
-    return torch.cuda.Stream(device)
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def fits(device: str, size: int) -> bool:

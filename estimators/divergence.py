@@ -31,10 +31,10 @@ class LossWatch:
             return
         if step % AHEAD == 0:
             copy = torch.empty((), pin_memory=True).copy_(total, non_blocking=True)
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self._sent.append((step, copy, event))
-        while self._sent and self._sent[0][2].query():
+        while self._sent and self._sent[0][2].query():  # type: ignore[no-untyped-call]
             arrived, copy, _ = self._sent.popleft()
             self._judge(copy, arrived)
 

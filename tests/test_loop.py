@@ -15,7 +15,7 @@ from estimators.augment import Moves
 from estimators.average import Average
 from estimators.batches import batch_bounds, epoch_batches
 from estimators.checkpoint import Checkpoint
-from estimators.divergence import Diverged
+from estimators.divergence import Diverged, LossWatch
 from estimators.loop import Training
 from estimators.mix import Labels, class_weights
 from estimators.optimizer import build_optimizer, factor
@@ -417,6 +417,26 @@ def test_a_loss_that_is_no_number_ends_the_epoch() -> None:
     )
     with pytest.raises(Diverged, match=r"loss (nan|inf) at epoch 1, step 2 of 3"):
         training.epoch(data, torch.arange(40), epoch=1, horizon=1, seeds=(1, 2), watch=lambda: None)
+
+
+def test_on_a_gpu_the_loss_is_looked_at_when_it_has_arrived(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrived, empty = [False], torch.empty
+
+    class Event:
+        def record(self) -> None:
+            pass
+
+        def query(self) -> bool:
+            return arrived[0]
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch, "empty", lambda *size, pin_memory: empty(*size))
+    losses = LossWatch(torch.device("cuda"), 3, 100)
+    for step, total in ((3, 1.0), (4, 2.0), (8, math.nan), (9, math.nan)):
+        losses.look(torch.tensor(total), step)  # nothing has arrived
+    arrived[0] = True
+    with pytest.raises(Diverged, match="loss nan at epoch 3, step 8 of 100"):
+        losses.look(torch.tensor(math.nan), 10)
 
 
 # checkpoints

@@ -295,6 +295,17 @@ def test_images_are_brought_to_the_shape_of_the_design(saved: Path) -> None:
         assert (constant.x == 77).all() and constant.x.shape == (2, *shape)
 
 
+def test_images_that_do_not_fit_a_gpu_stay_where_they_are(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("estimators.resident.fits", lambda device, size: bool(asked.append(size)))
+    resident.cache_clear()
+    data = resident(str(saved), "cuda", (1, 8, 8))
+    assert data is not resident(str(saved), "cpu", (1, 8, 8)) and asked == [500 * 64]
+    assert data.train.x.device.type == data.val.y.device.type == "cpu" and len(data.train) == 300
+
+
 @pytest.mark.parametrize("shape", [(3, 24, 28), (1, 40, 36), (1, 17, 16)])
 def test_reshaped_images_are_mapped_from_the_cache_or_kept(
     shape: tuple[int, int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
