@@ -1,84 +1,96 @@
 """Check and time everything that a GPU does differently, in under eight minutes: ``python -m experiments.gpu.run``.
 
-Runs the tests marked ``gpu``, then times the training of one network in three precisions on generated images, in turn,
-as a ratio to float32, and to the same loop on the CPU. Exit 1 if a test fails, 2 where there is no CUDA device.
+    python -m experiments.gpu.run [--quick] [--seconds 460]
+
+Runs the tests marked ``gpu``, the checks (``checks.py``) and the timings (``timings.py``), each by itself: what fails
+is reported and the rest goes on. What there is no time for any more is named as left out. ``--quick`` does all of it on
+the CPU at a small size, so that the script itself is tested without a GPU, and records nothing. Exit 1 if anything
+failed, 2 where there is no CUDA device.
 """
 
-import statistics
+import argparse
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 
-from estimators.dataset import Dataset, save
-from estimators.estimator import Context, Fidelity
-from estimators.split import Split
-from estimators.train import TrainEstimator
+from experiments.gpu.checks import CHECKS, Place
+from experiments.gpu.timings import TIMINGS
 from experiments.record import ROOT, Record
-from search_spaces.architecture import SearchSpace
-from search_spaces.recipe import recipe_space
-from search_spaces.spaces.chain import Chain
 
-IMAGES, REPEATS = 20_000, 3
-SHAPE = (3, 32, 32)
+COMMAND = "python -m experiments.gpu.run"
+SECONDS = 460.0  # of the eight minutes
 
 
-def generated(folder: Path) -> Path:
-    rng = np.random.default_rng(0)
-    parts = [
-        Split(rng.integers(0, 256, (n, *SHAPE), dtype=np.uint8), np.arange(n) % 10) for n in (IMAGES, 500, 10)
-    ]
-    return save(Dataset("generated", *parts, tuple("0123456789")), folder / "data")
+def tests() -> str:
+    """Run the tests that need a device."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    last = done.stdout.strip().rpartition("\n")[2]
+    assert done.returncode == 0, f"{last}\n{done.stdout[-3_000:]}"
+    return last
 
 
-def images_per_second(data: Path, folder: Path, device: str, precision: str, share: float) -> float:
-    joint = SearchSpace(Chain(SHAPE, 10), recipe_space(SHAPE, 10, IMAGES))
-    design = joint.decode(joint.space.default())
-    estimator = TrainEstimator(data, precision=precision)
-    context = Context(seed=0, scratch=folder, device=device, threads=torch.get_num_threads(), horizon=9)
+def attempt(name: str, work: Callable[[], Any]) -> dict[str, Any]:
+    """Do ``work``; return what came out, or the error in its place, with the seconds."""
     began = time.perf_counter()
-    result = estimator.evaluate(design, Fidelity(1, share), context)
-    assert result.error is None, result.error
-    return share * IMAGES / (time.perf_counter() - began)
+    try:
+        found = {"result": work()}
+    except Exception as error:
+        traceback.print_exc()
+        found = {"error": f"{type(error).__name__}: {error}"[:2_000]}
+    found["seconds"] = round(time.perf_counter() - began, 1)
+    state = "FAILED" if "error" in found else "ok"
+    shown = found.get("error") or found["result"]
+    lines = shown if isinstance(shown, str) else "".join(f"\n    {key}: {row}" for key, row in shown.items())
+    print(f"{state:6} {name} ({found['seconds']} s): {lines}", flush=True)
+    return found
 
 
 def main() -> int:
-    if not torch.cuda.is_available():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="on the CPU, at a small size; records nothing")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="after which nothing new is begun")
+    options = parser.parse_args()
+    if not options.quick and not torch.cuda.is_available():
         print(
-            "experiments.gpu: torch sees no CUDA device; run this on a machine that has one", file=sys.stderr
+            "experiments.gpu: torch sees no CUDA device; run this on a machine that has one, or with --quick",
+            file=sys.stderr,
         )
         return 2
-    tests = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests"], cwd=ROOT, check=False
+    began, found, left_out = time.perf_counter(), dict[str, dict[str, Any]](), list[str]()
+    with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
+        device = torch.device("cpu" if options.quick else "cuda")
+        place = Place(device, Path(folder), options.quick)
+        works: dict[str, Callable[[], Any]] = {} if options.quick else {"tests": tests}
+        works |= {work.__name__: lambda work=work: work(place) for work in (*CHECKS, *TIMINGS)}  # type: ignore[misc]
+        for name, work in works.items():
+            if time.perf_counter() - began > options.seconds:
+                left_out.append(name)
+            else:
+                found[name] = attempt(name, work)
+    failed = [name for name, result in found.items() if "error" in result]
+    seconds = time.perf_counter() - began
+    print(f"{len(found) - len(failed)} well, failed: {failed or 'none'}, left out: {left_out or 'none'}; {seconds:.0f} s")
+    if not options.quick:
+        keep(found, len(failed) + len(left_out), seconds)
+    return 1 if failed else 0
+
+
+def keep(found: dict[str, dict[str, Any]], missing: int, seconds: float) -> None:
+    """Record what a device gave under its name."""
+    record, name = Record(__file__), torch.cuda.get_device_name()
+    record.add(name, found)
+    record.show(
+        f"{name}: checks and timings that failed or were left out", missing, "0", missing == 0, seeds=[0, 1], command=COMMAND
     )
-    record = Record(__file__)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        data = generated(folder)
-        cases = [
-            ("cuda", "float32", 1.0),
-            ("cuda", "bfloat16", 1.0),
-            ("cuda", "float16", 1.0),
-            ("cpu", "float32", 0.1),
-        ]
-        speeds: dict[str, list[float]] = {f"{device} {precision}": [] for device, precision, _ in cases}
-        for repeat in range(REPEATS + 1):  # in turn; the first round warms up
-            for device, precision, share in cases:
-                speed = images_per_second(data, folder, device, precision, share)
-                if repeat:
-                    speeds[f"{device} {precision}"].append(speed)
-    base = statistics.median(speeds["cuda float32"])
-    result = {"device": torch.cuda.get_device_name(), "images per second": speeds, "tests": tests.returncode}
-    record.add(torch.cuda.get_device_name(), result)
-    for name, values in speeds.items():
-        middle = statistics.median(values)
-        spread = f"({min(values):,.0f} to {max(values):,.0f})"
-        print(f"{name:14} {middle:10,.0f} images/s  {middle / base:5.2f} of cuda float32  {spread}")
-    return 1 if tests.returncode else 0
+    record.show(f"{name}: seconds in all", round(seconds), "<= 480", seconds <= 480, seeds=[0, 1], command=COMMAND)
 
 
 if __name__ == "__main__":
