@@ -62,6 +62,11 @@ class Replay:
         self._enabled, self._warm = enabled, 0
         self._recorded: Recorded | None = None
 
+    @property
+    def recorded(self) -> bool:
+        """Whether there is a graph."""
+        return self._recorded is not None
+
     def prepared(self, z: Tensor, labels: Labels) -> Recorded | None:
         """Return the graph for this batch; None: it has to be run step by step, as an epoch's rest always is."""
         if not self._enabled or len(z) != self._batch_size:
