@@ -77,7 +77,7 @@ def main() -> None:
             show_exhaustion(record, 6, [0])
         return
     record = Record(__file__, *MEASURED)
-    show_exhaustion(record, 30, [0, 1, 2])
+    show_exhaustion(record, 24, [0, 1, 2])
     show_predictions(record, 25)
 
 
