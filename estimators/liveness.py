@@ -48,11 +48,11 @@ class Held:
     dtype: torch.dtype
 
 
-class Live(TorchDispatchMode):
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of the storages that were made under it and still live: ``now``, and their ``peak``."""
 
     def __init__(self, *known: Tensor) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._seen: dict[int, Any] = {address(tensor): None for tensor in known}
 

@@ -88,6 +88,7 @@ def _sweep(training: Training, data: Resident, seed: int) -> list[tuple[float, f
                 rows.append((rate, training.step(z, labels, rate).item()))
                 if len(rows) == STEPS or _burst([loss for _, loss in rows]):
                     return rows
+    raise AssertionError("count does not end")
 
 
 def smoothed(losses: list[float]) -> list[float]:

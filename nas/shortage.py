@@ -1,10 +1,11 @@
 """Whether a process runs short of memory: its own size and its children's, and what the system says of itself.
 
-On a CPU running out of memory is no exception: the kernel kills, and not always the culprit. A look costs 50 us and 20
-more for each process below.
+On a CPU running out of memory is no exception: the kernel kills, and not always the culprit.
 """
 
+import math
 import re
+import time
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ MEMORY_SHARE = (
 PROCESS = (
     400_000_000  # bytes that a warm process holds before it trains: 200 to 350 MB measured (torch 2.13, CPU)
 )
+LIST_EVERY = 0.5  # seconds between two looks for processes below, which read the table of all processes
 SCARCE = 0.05  # of the system's memory: with less than this available when a process is killed, it was short
 
 
@@ -29,10 +31,13 @@ class Watch:
         self.used = 0  # bytes, at the last look that found the process
         self.available = psutil.virtual_memory().available  # bytes, at that look
         self._kills = system_kills()
+        self._family, self._listed = list[psutil.Process](), -math.inf
 
     def look(self) -> int:
         """Return the bytes that the processes hold and no file backs; 0 if they are gone."""
-        used = resident(self.pid)
+        if time.monotonic() - self._listed > LIST_EVERY:
+            self._family, self._listed = family(self.pid), time.monotonic()
+        used = sum(map(anonymous, self._family))
         if used:
             self.used, self.available = used, psutil.virtual_memory().available
         return used
@@ -66,23 +71,29 @@ def over_limit(used: int, limit: int) -> str:
 
 
 def resident(pid: int) -> int:
-    """Return the resident bytes of process ``pid`` and of all below it, without pages of files; 0 if it is gone.
+    """Return the bytes that process ``pid`` and all below it hold and no file backs; 0 if it is gone."""
+    return sum(map(anonymous, family(pid)))
 
-    Pages of files, such as a data set's map, are the system's to take back: they do not exhaust memory.
-    """
+
+def family(pid: int) -> list[psutil.Process]:
+    """Return process ``pid`` and all below it; nothing if it is gone."""
     try:
         root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def anonymous(process: psutil.Process) -> int:
+    """Return the resident bytes of ``process`` without pages of files; 0 if it is gone.
+
+    Those pages, such as a data set's map, are the system's to take back: they do not exhaust memory.
+    """
+    try:
+        memory = process.memory_info()
     except psutil.Error:
         return 0
-    total = 0
-    for process in family:
-        try:
-            memory = process.memory_info()
-        except psutil.Error:
-            continue
-        total += memory.rss - (memory.shared if psutil.LINUX else 0)
-    return int(total)
+    return int(memory.rss - (memory.shared if psutil.LINUX else 0))
 
 
 def system_kills() -> int:

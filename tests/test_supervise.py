@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import psutil
 import pytest
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
+from nas import shortage
 from nas.executor import Limits, Task
 from nas.executors.serial import Serial
 from nas.supervise import PROGRESS, Reports
@@ -45,6 +47,8 @@ class Acting(Estimator):
         if design == "grow":
             _ = [bytearray(b"1" * 10_000_000) for _ in range(60) if not time.sleep(0.02)]
             time.sleep(60)
+        if design == "brood":
+            subprocess.run([sys.executable, "-c", "x = b'1' * 400_000_000; import time; time.sleep(60)"])
         if design == "wait":
             while not context.stopping():
                 time.sleep(0.01)
@@ -79,7 +83,8 @@ def test_a_result_passes_through_and_the_child_stays_warm(serial, tmp_path):
         ("die", {}, "killed: the worker process ended with exit code 7"),
         ("kill", {}, "killed: the worker process ended with SIGKILL"),
         ("hang", {"seconds": 0.3, "grace": 0.2}, "timeout: over 0.3 s"),
-        ("grow", {"memory": 300_000_000}, "memory: "),
+        ("grow", {"memory": 300_000_000}, "memory: 3"),
+        ("brood", {"memory": 300_000_000}, "memory: "),
     ],
 )
 def test_every_end_is_a_result_and_the_next_evaluation_works(serial, tmp_path, design, limits, cause):
@@ -190,3 +195,31 @@ def test_closing_under_way_ends_the_evaluation_and_closes_nothing_else(tmp_path,
         os.close(file)
     with pytest.raises(RuntimeError):
         executor.submit(task("fine", tmp_path))
+
+
+def test_a_kill_for_want_of_memory_is_told_from_others(monkeypatch):
+    """By the kernel's own count, or by how little there was."""
+    watch = shortage.Watch(os.getpid())
+    assert watch.look() == pytest.approx(shortage.resident(os.getpid()), rel=0.2) and watch.shortage() is None
+    kills = shortage.system_kills()
+    monkeypatch.setattr(shortage, "system_kills", lambda: kills + 1)
+    assert re.fullmatch(r"out of memory, it held .*B; search smaller designs or .*", watch.shortage())
+    monkeypatch.setattr(shortage, "system_kills", lambda: kills)
+    watch.available = 1000
+    assert watch.shortage().startswith("1.0 kB were available, it held ")
+
+
+def test_a_kill_while_memory_is_short_is_out_of_memory(serial, tmp_path, monkeypatch):
+    monkeypatch.setattr(shortage, "SCARCE", 2.0)  # as if there were hardly any
+    result = serial.submit(task("kill", tmp_path)).result(timeout=60)
+    assert result.error.startswith("memory: the system killed the worker process: ")
+
+
+def test_the_count_of_the_kernel_is_read(tmp_path):
+    (tmp_path / "events").write_text("low 0\noom 3\noom_kill 2\n")
+    assert shortage._count(tmp_path / "events") == 2 and shortage._count(tmp_path / "none") == 0
+
+
+def test_what_training_may_take_follows_from_the_limit():
+    assert shortage.share_of_training(2_000_000_000) == 2_000_000_000 - shortage.PROCESS
+    assert shortage.share_of_training(100_000_000) == 25_000_000

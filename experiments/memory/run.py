@@ -37,15 +37,15 @@ def show_predictions(record: Record, count: int) -> None:
     rows = []
     for name in SPACES:
         if record.run(f"{name}, {count} designs") is None:
-            record.add(f"{name}, {count} designs", {"rows": compare(name, count, seed=0)})
+            record.add(f"{name}, {count} designs", {"rows": compare(name, count, seed=1)})
         found = record.run(f"{name}, {count} designs")["rows"]
         rows += found
         print(f"{name}: median error {np.median(errors(found)):.2f}", flush=True)
     every = errors(rows)
     claim = f"predicted peak of training memory, {len(rows)} designs"
     middle, ninetieth = float(np.median(every)), float(np.quantile(every, 0.9))
-    show(record, f"{claim}: median error", middle, "<= 0.1", middle <= 0.1, [0])
-    show(record, f"{claim}: 90th percentile of the error", ninetieth, "<= 0.3", ninetieth <= 0.3, [0])
+    show(record, f"{claim}: median error", middle, "<= 0.1", middle <= 0.1, [1])
+    show(record, f"{claim}: 90th percentile of the error", ninetieth, "<= 0.3", ninetieth <= 0.3, [1])
 
 
 def show_exhaustion(record: Record, trials: int, seeds: list[int]) -> None:
@@ -77,7 +77,7 @@ def main() -> None:
             show_exhaustion(record, 6, [0])
         return
     record = Record(__file__, *MEASURED)
-    show_exhaustion(record, 30, [0, 1, 2])
+    show_exhaustion(record, 24, [0, 1, 2])
     show_predictions(record, 25)
 
 
