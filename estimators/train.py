@@ -18,7 +18,7 @@ from torch import Tensor
 
 from estimators import checkpoint as checkpoints
 from estimators.checkpoint import Checkpoint
-from estimators.cost import latency
+from estimators.cost.latency import latency
 from estimators.device import (
     MEMORY_FORMAT,
     compute_dtype,
@@ -207,7 +207,7 @@ class TrainEstimator(Estimator):
         if "memory" in self.metrics:
             measured["memory"] = peak_memory(device)
         if "latency" in self.metrics:
-            measured["latency"] = latency(run.training.scored, design.shape, device=device)
+            measured["latency"] = latency(run.training.scored, design.shape, device=device).median
         return measured
 
 
