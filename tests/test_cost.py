@@ -1,4 +1,4 @@
-"""Latency measured and predicted, seconds predicted: against clocks that are set, solutions by hand, and brute force."""
+"""Latency measured and predicted, seconds predicted: against set clocks, solutions by hand, and brute force."""
 
 import itertools
 import time

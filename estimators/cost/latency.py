@@ -102,7 +102,7 @@ def _events(run: Callable[[], Tensor], device: torch.device, repeats: int) -> np
     stream = torch.cuda.current_stream(device)
     for at in range(repeats):
         torch.cuda.synchronize(device)
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         start.record(stream)
         run()
         end.record(stream)

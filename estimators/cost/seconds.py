@@ -101,6 +101,14 @@ class Interval:
     low: float
     high: float
 
+    def within(self, most: float) -> "Interval":
+        """Return the interval of what is ended after ``most`` seconds, which count as 0 when they are negative."""
+        return Interval(*(min(value, max(most, 0.0)) for value in (self.median, self.low, self.high)))
+
+    def after(self, seconds: float) -> "Interval":
+        """Return what is left when ``seconds`` have gone by."""
+        return Interval(*(max(value - seconds, 0.0) for value in (self.median, self.low, self.high)))
+
 
 class Seconds:
     """The model of a machine, a device and a precision; ``fit`` makes it. ``rows`` is how many it has seen."""
@@ -173,4 +181,4 @@ def _layers(graph: Graph, shape: Shape) -> tuple[int, int]:
 
 
 def _in_groups(layer: Layer) -> bool:
-    return dict(layer.options).get("groups", 1) > 1
+    return int(dict(layer.options).get("groups", 1)) > 1

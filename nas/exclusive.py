@@ -1,0 +1,83 @@
+"""Latency in a search: predicted from a table of ops before anything is trained, measured alone in the end.
+
+Measured beside other work a latency is that of the contention. So while a search runs the metric ``latency`` is free,
+as parameters are: constraints on it hold before a design is trained. The finals measure it after their training, and
+the front is measured by itself before it is reported.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from estimators.cost.table import Fit, OpTable, fitted
+from nas.folder import Settings
+from nas.trial import Constraint, Trial
+from search_spaces.architecture import Design, SearchSpace
+from search_spaces.space import Configuration
+
+PROBES = 8  # random designs that the table is fitted on, beside the default one
+DRAWS = 200  # draws to find them in
+MOST_FRONT = 32  # designs of the front that are measured
+
+
+def predicts_latency(settings: Settings) -> bool:
+    """Return whether an objective or a constraint names the latency."""
+    return "latency" in (
+        *settings.objectives,
+        *(Constraint.parse(text).name for text in settings.constraints),
+    )
+
+
+class Latencies:
+    """The free metrics of ``search_space``, latency among them, predicted from ``table``.
+
+    ``fit`` is what was fitted before, of an interrupted run; without one it is found at first need.
+    """
+
+    def __init__(self, search_space: SearchSpace, table: OpTable, *, seed: int) -> None:
+        self.search_space, self.table, self.seed = search_space, table, seed
+        self._fit: Fit | None = None
+
+    @property
+    def fit(self) -> Fit:
+        """What the table leaves out, and its error, from the default design and ``PROBES`` random ones."""
+        if self._fit is None:
+            self._fit = fitted(self.table, self._probes())
+        return self._fit
+
+    def restore(self, stored: Mapping[str, Any]) -> None:
+        """Take over what ``about`` said before."""
+        names = ("fixed", "node", "scale", "median", "ninetieth", "measured")
+        self._fit = Fit(**{name: stored[name] for name in names})
+
+    def about(self) -> dict[str, Any]:
+        """Return the fit as plain values, with its relative errors and the threads it holds for."""
+        return {**asdict(self.fit), "threads": self.table.threads, "device": str(self.table.device)}
+
+    def measure(self, config: Configuration) -> dict[str, float]:
+        """Return the free metrics of ``config``, and ``latency`` in milliseconds, predicted."""
+        design = self.search_space.decode(config)
+        return {**design.measure(), "latency": self.fit.milliseconds(self.table.total(design))}
+
+    def alone(self, trials: Sequence[Trial]) -> dict[str, float]:
+        """Return the milliseconds of the first ``MOST_FRONT`` of ``trials``, measured now, by number."""
+        return {
+            str(trial.number): self.table.measure(self.search_space.decode(trial.config))
+            for trial in trials[:MOST_FRONT]
+        }
+
+    def _probes(self) -> list[Design]:
+        space, rng = self.search_space.space, np.random.default_rng(self.seed)
+        found = [self.search_space.decode(space.default())]
+        for _ in range(DRAWS):
+            try:
+                design = self.search_space.decode(space.sample(rng))
+                design.measure()
+            except ValueError:
+                continue
+            found.append(design)
+            if len(found) > PROBES:
+                break
+        return found
