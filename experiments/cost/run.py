@@ -10,8 +10,8 @@ fitted on the first ``FITTED`` designs of a family, seconds by a model that has 
 import argparse
 import os
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,12 @@ import torch
 from estimators.cost.seconds import Work, fit
 from estimators.cost.table import OpTable, Total
 from estimators.cost.table import fit as fit_table
-from estimators.dataset import load, save
+from estimators.dataset import Dataset, load, save
 from estimators.estimator import Context, Fidelity
+from estimators.split import Split
 from estimators.train import TrainEstimator
 from experiments.record import Record
+from nas.calibration import threads
 from nas.joint import joint_space
 from search_spaces.architecture import Design, SearchSpace
 
@@ -34,15 +36,19 @@ SEEN = (0, 5, 20)
 WORK = 2e10  # multiply-accumulates of an epoch that is timed, where that many images are between the next two
 FEWEST, MOST = 256, 4096
 VALIDATED = 256
+COUNT, QUICK = 24, 6  # random designs of a family on one kind of images; quick: twice as many, of one family
+MEASURED = (
+    "estimators/cost",
+    "estimators/train.py",
+    "estimators/loop.py",
+    "search_spaces/ops",
+    "search_spaces/spaces",
+)
 
 
-def dataset_of(name: str, folder: str | None):
+def dataset_of(name: str, folder: str) -> Dataset:
     """Return the images called ``name``, with a small validation part."""
-    found = load(folder if name == "cifar" else name, seed=SEED, root=None)
-    from dataclasses import replace
-
-    from estimators.split import Split
-
+    found = load(folder if name == "cifar" else name, seed=SEED)
     return replace(found, val=Split(found.val.x[:VALIDATED], found.val.y[:VALIDATED]))
 
 
@@ -93,19 +99,27 @@ def latency_errors(rows: Mapping[str, Sequence[dict]], batch: int) -> list[float
 
 
 def seconds_errors(rows: Mapping[str, Sequence[tuple[Work, float]]], seen: int) -> tuple[list[float], float]:
-    """Return relative errors after ``seen`` results besides the default's, on those after ``SEEN[-1]``; the coverage."""
+    """Return the relative errors after ``seen`` results beside the default design's, and how many intervals held.
+
+    All models are judged on the same designs: those after the most that any of them sees.
+    """
     errors, inside = [], []
     for found in rows.values():
         model = fit(found[: 1 + seen])
-        for work, taken in found[1 + min(SEEN[-1], len(found) // 2) :]:
+        for work, taken in found[1 + min(max(SEEN), len(found) // 2) :]:
             interval = model.predict(work)
             errors.append(abs(interval.median / taken - 1))
             inside.append(interval.low <= taken <= interval.high)
     return errors, float(np.mean(inside))
 
 
-def collect(record: Record, count: int, names: Sequence[str], folder: str | None) -> tuple[dict, dict]:
-    """Measure what was not; return the rows of latency and of seconds, by family and images."""
+def collect(
+    record: Record, count: int, names: Sequence[str], folder: str, families: Sequence[str]
+) -> tuple[dict, dict]:
+    """Measure what was not; return the rows of latency by family and images, and those of seconds by images.
+
+    Seconds are learned over the families together, in turn, as latencies are for each.
+    """
     latency: dict[str, list[dict]] = {}
     seconds: dict[str, list[tuple[Work, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -114,7 +128,7 @@ def collect(record: Record, count: int, names: Sequence[str], folder: str | None
             place = Path(scratch) / name
             save(dataset, place)
             images = len(dataset.train)
-            for family in SPACES:
+            for family in families:
                 tables = {
                     b: OpTable(torch.device("cpu"), threads=torch.get_num_threads(), batch_size=b)
                     for b in BATCHES
@@ -135,8 +149,47 @@ def collect(record: Record, count: int, names: Sequence[str], folder: str | None
     return latency, seconds
 
 
+def claims(rows: tuple[dict, dict]) -> list[tuple[str, float, str, bool]]:
+    """Return (claim, value, bar, whether it holds)."""
+    latency, seconds = rows
+    found = []
+    for batch in BATCHES:
+        errors = latency_errors(latency, batch)
+        for name, quantile, bar in (("median", 0.5, 0.1), ("90th percentile", 0.9, 0.3)):
+            value = float(np.quantile(errors, quantile))
+            claim = f"latency of {len(errors)} designs, batch {batch}: {name} of the relative error"
+            found.append((claim, value, f"<= {bar}", value <= bar))
+    for seen in SEEN:
+        errors, covered = seconds_errors(seconds, seen)
+        for name, quantile, bar in (("median", 0.5, 0.1), ("90th percentile", 0.9, 0.3)):
+            value = float(np.quantile(errors, quantile))
+            claim = f"seconds of {len(errors)} trainings after {seen} results: {name} of the relative error"
+            found.append((claim, value, f"<= {bar}", value <= bar))
+        claim = f"seconds of {len(errors)} trainings after {seen} results: share inside the 90 % interval"
+        found.append((claim, covered, ">= 0.8", covered >= 0.8))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--cifar", default=os.environ.get("NAS_DATA"), help="folder of CIFAR-10 as class folders")
+    parser.add_argument("--cifar", help="folder of CIFAR-10 as class folders; by default that of $NAS_DATA")
     options = parser.parse_args()
+    folder = options.cifar or str(Path(os.environ.get("NAS_DATA", ".")) / "cifar10")
+    torch.set_num_threads(threads())
+    if options.quick:
+        with tempfile.TemporaryDirectory() as scratch:
+            record = Record(str(Path(scratch) / "run.py"), *MEASURED)
+            rows = collect(record, 2 * QUICK, ("digits",), folder, SPACES[:1])
+            shown = claims(rows)
+    else:
+        record = Record(__file__, *MEASURED)
+        shown = claims(collect(record, COUNT, ("fashion-mnist", "cifar"), folder, SPACES))
+        for claim, value, bar, holds in shown:
+            record.show(claim, value, bar, holds, seeds=[SEED], command="python -m experiments.cost.run")
+    for claim, value, bar, holds in shown:
+        print(f"{claim}: {value:.3f} ({bar}): {'holds' if holds else 'DOES NOT HOLD'}")
+
+
+if __name__ == "__main__":
+    main()
