@@ -62,9 +62,9 @@ class Latencies:
         return {**design.measure(), "latency": self.fit.milliseconds(self.table.total(design))}
 
     def alone(self, trials: Sequence[Trial]) -> dict[str, float]:
-        """Return the milliseconds of the first ``MOST_FRONT`` of ``trials``, measured now, by number."""
+        """Return the median milliseconds of the first ``MOST_FRONT`` of ``trials``, measured now, by number."""
         return {
-            str(trial.number): self.table.measure(self.search_space.decode(trial.config))
+            str(trial.number): self.table.measure(self.search_space.decode(trial.config)).median
             for trial in trials[:MOST_FRONT]
         }
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from estimators.cost import table as tables
+from estimators.cost.latency import Latency
 from estimators.cost.seconds import Interval, fit
-from estimators.cost.table import OpTable
+from estimators.cost.table import OpTable, Total
 from estimators.estimator import Fidelity
 from nas.cli import _latency
 from nas.duration import Durations, added
@@ -99,12 +100,16 @@ def test_intervals_add_and_end() -> None:
     assert total.after(28.0) == Interval(2.0, 0.0, 7.0)
 
 
+def whole(total: Total) -> Latency:
+    return Latency(*[2.0 * total.milliseconds] * 4, n=30)
+
+
 @pytest.fixture
 def predicted(tmp_path, monkeypatch):
     """Latencies whose ops take 2 ms each and whose networks take twice the sum of their ops."""
     monkeypatch.setenv("NAS_CACHE", str(tmp_path))
     monkeypatch.setattr(tables, "passes", lambda run, device, repeats: np.full(repeats, 2.0))
-    monkeypatch.setattr(OpTable, "measure", lambda self, design: 2.0 * self.total(design).milliseconds)
+    monkeypatch.setattr(OpTable, "measure", lambda self, design: whole(self.total(design)))
     return Latencies(SPACE, OpTable(torch.device("cpu"), threads=1), seed=0)
 
 

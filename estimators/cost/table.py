@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from estimators.cache import key_of, place
-from estimators.cost.latency import latency, passes, using_threads, warm_up
+from estimators.cost.latency import Latency, latency, passes, using_threads, warm_up
 from estimators.device import MEMORY_FORMAT, kernels
 from search_spaces.architecture import Design
 from search_spaces.block import expanded, walk
@@ -98,7 +98,7 @@ class OpTable:
 
     def _time(self, name: str, what: Design | tuple[Op, tuple[Shape, ...]]) -> float:
         if name not in self._times:
-            taken = self.measure(what) if isinstance(what, Design) else self._op(*what)
+            taken = self.measure(what).p10 if isinstance(what, Design) else self._op(*what)
             self._times[name] = taken
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
@@ -121,19 +121,27 @@ class OpTable:
             ]
         return float(min(medians))
 
-    def measure(self, design: Design) -> float:
-        """Return the milliseconds of a pass of the whole network, measured now, as undisturbed as the ops: p10."""
+    def measure(self, design: Design, *, repeats: int = 30) -> Latency:
+        """Return how long a pass of the whole network takes, measured now in ``repeats`` of them."""
         network = design.network().to(device=self.device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         return latency(
-            network, design.shape, device=self.device, batch_size=self.batch_size, threads=self.threads
-        ).p10
+            network,
+            design.shape,
+            device=self.device,
+            batch_size=self.batch_size,
+            threads=self.threads,
+            repeats=repeats,
+        )
 
 
 def fitted(table: OpTable, designs: Sequence[Design]) -> Fit:
-    """Measure ``designs`` whole and fit what the table's sums leave out; a ``ValueError`` for fewer than two."""
+    """Measure ``designs`` whole and fit what the table's sums leave out; a ``ValueError`` for fewer than two.
+
+    The tenth percentile is taken of each: like the ops, networks are to be as undisturbed as they can be.
+    """
     if len(designs) < 2:
         raise ValueError(f"{len(designs)} design to fit a table of latencies on; give at least 2")
-    return fit([table.total(design) for design in designs], [table.measure(design) for design in designs])
+    return fit([table.total(design) for design in designs], [table.measure(design).p10 for design in designs])
 
 
 def fit(totals: Sequence[Total], milliseconds: Sequence[float]) -> Fit:

@@ -2,7 +2,7 @@
 
     python -m experiments.cost.run [--quick] [--cifar FOLDER]
 
-Designs alternate between four families and two kinds of images. Latency is predicted by a table of ops whose whole is
+Two families are on grey images, two on coloured ones. Latency is predicted by a table of ops whose whole is
 fitted on the first ``FITTED`` designs of a family, seconds by a model that has seen the default designs and the first
 0, 5 or 20 results; both are judged on the other designs alone. Run it on a machine that does nothing else.
 """
@@ -29,14 +29,15 @@ from nas.calibration import threads
 from nas.joint import joint_space
 from search_spaces.architecture import Design, SearchSpace
 
-SPACES = ("chain", "mobile", "cell", "residual")
+SPACES = {"fashion-mnist": ("chain", "residual"), "cifar": ("cell", "mobile")}
 SEED, FITTED = 0, 8
 BATCHES = (1, 32)
+PASSES = {1: 30, 32: 12}  # that a network is measured for
 SEEN = (0, 5, 20)
 WORK = 2e10  # multiply-accumulates of an epoch that is timed, where that many images are between the next two
 FEWEST, MOST = 256, 4096
 VALIDATED = 256
-COUNT, QUICK = 24, 6  # random designs of a family on one kind of images; quick: twice as many, of one family
+COUNT, QUICK = 30, 12  # random designs of a family; quick: of one family
 MEASURED = (
     "estimators/cost",
     "estimators/train.py",
@@ -79,8 +80,8 @@ def measured(design: Design, tables: Mapping[int, OpTable], data: Path, images: 
     """Return what the model and the tables say of a design, and what it took."""
     latencies = {}
     for batch, table in tables.items():
-        total = table.total(design)
-        latencies[str(batch)] = [total.nodes, total.milliseconds, table.measure(design)]
+        total, taken = table.total(design), table.measure(design, repeats=PASSES[batch])
+        latencies[str(batch)] = [total.nodes, total.milliseconds, taken.p10, taken.median]
     return {"latency": latencies, **trained(design, data, images)}
 
 
@@ -89,8 +90,8 @@ def latency_errors(rows: Mapping[str, Sequence[dict]], batch: int) -> list[float
     errors = []
     for found in rows.values():
         pairs = [row["latency"][str(batch)] for row in found]
-        totals, times = [Total(int(n), ms) for n, ms, _ in pairs], [taken for *_, taken in pairs]
-        model = fit_table(totals[:FITTED], times[:FITTED])
+        totals, times = [Total(int(n), ms) for n, ms, *_ in pairs], [taken for *_, taken in pairs]
+        model = fit_table(totals[:FITTED], [quiet for _, _, quiet, _ in pairs[:FITTED]])
         errors += [
             abs(model.milliseconds(total) / taken - 1)
             for total, taken in zip(totals[FITTED:], times[FITTED:], strict=True)
@@ -114,21 +115,18 @@ def seconds_errors(rows: Mapping[str, Sequence[tuple[Work, float]]], seen: int) 
 
 
 def collect(
-    record: Record, count: int, names: Sequence[str], folder: str, families: Sequence[str]
+    record: Record, count: int, families: Mapping[str, Sequence[str]], folder: str
 ) -> tuple[dict, dict]:
-    """Measure what was not; return the rows of latency by family and images, and those of seconds by images.
-
-    Seconds are learned over the families together, in turn, as latencies are for each.
-    """
+    """Measure what was not; return the rows of latency and those of seconds, each by family and images."""
     latency: dict[str, list[dict]] = {}
     seconds: dict[str, list[tuple[Work, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        for name in names:
+        for name, of_name in families.items():
             dataset = dataset_of(name, folder)
             place = Path(scratch) / name
             save(dataset, place)
             images = len(dataset.train)
-            for family in families:
+            for family in of_name:
                 tables = {
                     b: OpTable(torch.device("cpu"), threads=torch.get_num_threads(), batch_size=b)
                     for b in BATCHES
@@ -180,11 +178,11 @@ def main() -> None:
     if options.quick:
         with tempfile.TemporaryDirectory() as scratch:
             record = Record(str(Path(scratch) / "run.py"), *MEASURED)
-            rows = collect(record, 2 * QUICK, ("digits",), folder, SPACES[:1])
+            rows = collect(record, QUICK, {"digits": ("chain",)}, folder)
             shown = claims(rows)
     else:
         record = Record(__file__, *MEASURED)
-        shown = claims(collect(record, COUNT, ("fashion-mnist", "cifar"), folder, SPACES))
+        shown = claims(collect(record, COUNT, SPACES, folder))
         for claim, value, bar, holds in shown:
             record.show(claim, value, bar, holds, seeds=[SEED], command="python -m experiments.cost.run")
     for claim, value, bar, holds in shown:
