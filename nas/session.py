@@ -221,7 +221,7 @@ class Session:
     def _plan(self, standing: list[Trial], left: float | None) -> Finals | None:
         """Return the final trainings of the best of ``standing`` in the seconds ``left``, if there is a budget."""
         numbers = [trial.number for trial in standing]
-        if left is None:
+        if self.settings.budget is None or left is None:
             return counted_finals(numbers, len(self.dataset.train))
         return timed_finals(numbers, [self._epoch_seconds(trial) for trial in standing], left)
 
@@ -363,7 +363,7 @@ class Session:
             left = self._left()
             if left is not None and searching is not None:
                 left -= searching.median
-            plan = self._plan(standing, left)
+            plan = self._plan(standing, left) if standing else None
         if searching is None or plan is None:
             return None
         due = [
