@@ -1,10 +1,12 @@
 """Seconds of steps and of what is left, and latencies before and after a search: against values by hand."""
 
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from estimators.cost import table as tables
 from estimators.cost.latency import Latency
@@ -17,6 +19,7 @@ from nas.exclusive import PROBES, Latencies, predicts_latency
 from nas.folder import Settings
 from nas.plan import Cost, step_limit
 from nas.status import status_of
+from nas.trackers.terminal import Terminal
 from nas.trial import Problem, Step, Trial
 from search_spaces.architecture import SearchSpace, family
 from search_spaces.recipe import recipe_space
@@ -102,6 +105,17 @@ def test_intervals_add_and_end() -> None:
 
 def whole(total: Total) -> Latency:
     return Latency(*[2.0 * total.milliseconds] * 4, n=30)
+
+
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [(Interval(75.0, 60.0, 3661.0), "0:01:15 left (0:01:00 to 1:01:01)"), (None, "at most 0:01:")],
+)
+def test_the_terminal_shows_what_is_left_with_its_spread(tmp_path, left, said) -> None:
+    terminal = Terminal(
+        tmp_path, Problem(Space()), seconds=90.0, left=lambda: left, console=Console(file=StringIO())
+    )
+    assert said in terminal._line()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from estimators.device import MEMORY_FORMAT, kernels
 
-ROUND, ROUNDS = 5, 10  # passes in a round of warm-up, and most rounds
+ROUND, ROUNDS = 3, 10  # passes in a round of warm-up, and most rounds
 STABLE = 0.05  # a round that is no more than this share quicker than the one before ends the warm-up
 
 
