@@ -5,6 +5,7 @@ as parameters are: constraints on it hold before a design is trained. The finals
 the front is measured by itself before it is reported.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -22,6 +23,12 @@ DRAWS = 200  # draws to find them in
 MOST_FRONT = 32  # designs of the front that are measured
 
 
+def bound_on_latency(settings: Settings) -> float:
+    """Return the milliseconds that constraints allow; infinity where none does."""
+    bounds = [Constraint.parse(text) for text in settings.constraints]
+    return min((one.bound for one in bounds if one.name == "latency" and one.upper), default=math.inf)
+
+
 def predicts_latency(settings: Settings) -> bool:
     """Return whether an objective or a constraint names the latency."""
     return "latency" in (
@@ -33,11 +40,14 @@ def predicts_latency(settings: Settings) -> bool:
 class Latencies:
     """The free metrics of ``search_space``, latency among them, predicted from ``table``.
 
-    ``fit`` is what was fitted before, of an interrupted run; without one it is found at first need.
+    Of a network that breaks the ``bound`` (milliseconds) only as many ops are timed as it takes to know that: a bound
+    that nothing holds is soon found out.
     """
 
-    def __init__(self, search_space: SearchSpace, table: OpTable, *, seed: int) -> None:
-        self.search_space, self.table, self.seed = search_space, table, seed
+    def __init__(
+        self, search_space: SearchSpace, table: OpTable, *, seed: int, bound: float = math.inf
+    ) -> None:
+        self.search_space, self.table, self.seed, self.bound = search_space, table, seed, bound
         self._fit: Fit | None = None
 
     @property
@@ -57,9 +67,16 @@ class Latencies:
         return {**asdict(self.fit), "threads": self.table.threads, "device": str(self.table.device)}
 
     def measure(self, config: Configuration) -> dict[str, float]:
-        """Return the free metrics of ``config``, and ``latency`` in milliseconds, predicted."""
-        design = self.search_space.decode(config)
-        return {**design.measure(), "latency": self.fit.milliseconds(self.table.total(design))}
+        """Return the free metrics of ``config``, and ``latency`` in milliseconds, predicted.
+
+        Beyond the bound it is one that the network takes at least.
+        """
+        design, latency = self.search_space.decode(config), 0.0
+        for total in self.table.growing(design):
+            latency = self.fit.milliseconds(total)
+            if latency > self.bound:
+                break
+        return {**design.measure(), "latency": latency}
 
     def alone(self, trials: Sequence[Trial]) -> dict[str, float]:
         """Return the median milliseconds of the first ``MOST_FRONT`` of ``trials``, measured now, by number."""

@@ -23,7 +23,7 @@ from estimators.metric import METRICS
 from nas.calibration import Failed, threads
 from nas.checkpoints import folder_of
 from nas.duration import Durations, added
-from nas.exclusive import Latencies, predicts_latency
+from nas.exclusive import Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings, objectives_of
@@ -67,7 +67,7 @@ def build_estimator(settings: Settings, folder: Folder, *, without: Sequence[str
 def latencies_of(settings: Settings, search_space: SearchSpace) -> Latencies:
     """Return the predicted latencies of a run: of one image, with the threads that trainings have."""
     table = OpTable(find_device(settings.device), threads=threads())
-    return Latencies(search_space, table, seed=settings.seed)
+    return Latencies(search_space, table, seed=settings.seed, bound=bound_on_latency(settings))
 
 
 class Session:

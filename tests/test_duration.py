@@ -15,7 +15,7 @@ from estimators.cost.table import OpTable, Total
 from estimators.estimator import Fidelity
 from nas.cli import _latency
 from nas.duration import Durations, added
-from nas.exclusive import PROBES, Latencies, predicts_latency
+from nas.exclusive import PROBES, Latencies, bound_on_latency, predicts_latency
 from nas.folder import Settings
 from nas.plan import Cost, step_limit
 from nas.status import status_of
@@ -143,6 +143,21 @@ def test_a_resumed_search_predicts_as_before(predicted: Latencies, monkeypatch) 
     again.restore(predicted.about())
     monkeypatch.setattr(OpTable, "measure", None)  # nothing is fitted anew
     assert again.measure(DEFAULT) == before
+
+
+def test_beyond_the_bound_no_more_is_timed_than_it_takes_to_know(predicted: Latencies) -> None:
+    settings = Settings("digits", trials=1, constraints=("latency<=5", "latency<=3", "params<=1"))
+    assert bound_on_latency(settings) == 3.0 and bound_on_latency(Settings("digits", trials=1)) == np.inf
+    strict = Latencies(SPACE, OpTable(torch.device("cpu"), threads=1), seed=0, bound=3.0)
+    strict.restore(predicted.about())
+    fresh = next(
+        config
+        for n in range(100, 200)
+        if not predicted.measure(config := SPACE.space.sample(np.random.default_rng(n)))["latency"] < 12
+    )
+    strict.table._times.clear()
+    assert 3.0 < strict.measure(fresh)["latency"] < predicted.measure(fresh)["latency"]
+    assert len(strict.table) == 1
 
 
 @pytest.mark.parametrize(
