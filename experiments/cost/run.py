@@ -99,15 +99,18 @@ def latency_errors(rows: Mapping[str, Sequence[dict]], batch: int) -> list[float
     return errors
 
 
-def seconds_errors(rows: Mapping[str, Sequence[tuple[Work, float]]], seen: int) -> tuple[list[float], float]:
+def seconds_errors(
+    rows: Mapping[str, Sequence[tuple[Work, float]]], seen: int, most: int
+) -> tuple[list[float], float]:
     """Return the relative errors after ``seen`` results beside the default design's, and how many intervals held.
 
-    All models are judged on the same designs: those after the most that any of them sees.
+    All models are judged on the same designs: those after the ``most`` results that any of them sees.
     """
+    assert seen <= most
     errors, inside = [], []
     for found in rows.values():
         model = fit(found[: 1 + seen])
-        for work, taken in found[1 + min(max(SEEN), len(found) // 2) :]:
+        for work, taken in found[1 + most :]:
             interval = model.predict(work)
             errors.append(abs(interval.median / taken - 1))
             inside.append(interval.low <= taken <= interval.high)
@@ -147,8 +150,8 @@ def collect(
     return latency, seconds
 
 
-def claims(rows: tuple[dict, dict]) -> list[tuple[str, float, str, bool]]:
-    """Return (claim, value, bar, whether it holds)."""
+def claims(rows: tuple[dict, dict], results: Sequence[int]) -> list[tuple[str, float, str, bool]]:
+    """Return (claim, value, bar, whether it holds); seconds after so many ``results``."""
     latency, seconds = rows
     found = []
     for batch in BATCHES:
@@ -157,8 +160,8 @@ def claims(rows: tuple[dict, dict]) -> list[tuple[str, float, str, bool]]:
             value = float(np.quantile(errors, quantile))
             claim = f"latency of {len(errors)} designs, batch {batch}: {name} of the relative error"
             found.append((claim, value, f"<= {bar}", value <= bar))
-    for seen in SEEN:
-        errors, covered = seconds_errors(seconds, seen)
+    for seen in results:
+        errors, covered = seconds_errors(seconds, seen, max(results))
         for name, quantile, bar in (("median", 0.5, 0.1), ("90th percentile", 0.9, 0.3)):
             value = float(np.quantile(errors, quantile))
             claim = f"seconds of {len(errors)} trainings after {seen} results: {name} of the relative error"
@@ -179,10 +182,10 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             record = Record(str(Path(scratch) / "run.py"), *MEASURED)
             rows = collect(record, QUICK, {"digits": ("chain",)}, folder)
-            shown = claims(rows)
+            shown = claims(rows, SEEN[:-1])
     else:
         record = Record(__file__, *MEASURED)
-        shown = claims(collect(record, COUNT, SPACES, folder))
+        shown = claims(collect(record, COUNT, SPACES, folder), SEEN)
         for claim, value, bar, holds in shown:
             record.show(claim, value, bar, holds, seeds=[SEED], command="python -m experiments.cost.run")
     for claim, value, bar, holds in shown:
