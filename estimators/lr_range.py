@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from estimators.loop import Training, epoch_batches
+from estimators.batches import epoch_batches
+from estimators.loop import Training
 from estimators.resident import Resident
 from search_spaces.recipe import Recipe
 

@@ -18,7 +18,9 @@ from torch import Tensor
 
 from estimators import checkpoint as checkpoints
 from estimators.checkpoint import Checkpoint
-from estimators.cost import latency
+from estimators.cost.latency import latency
+from estimators.cost.memory import pieces_within
+from estimators.cost.peak import Peak
 from estimators.device import (
     MEMORY_FORMAT,
     compute_dtype,
@@ -28,9 +30,7 @@ from estimators.device import (
 from estimators.divergence import Diverged
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
 from estimators.loop import Training, predict
-from estimators.memory import pieces_within
 from estimators.metric import metric
-from estimators.peak import Peak
 from estimators.preprocess import Standardise
 from estimators.resident import Resident, place, resident, stratified_order
 from estimators.score import FROM_LOGITS, scores
@@ -82,7 +82,7 @@ class TrainEstimator(Estimator):
 
     The four metrics that follow from the logits are always reported; ``latency`` and ``memory`` when asked
     for in ``metrics``. ``memory`` are the bytes that training took at its peak, beside the process and the data set
-    (``estimators.peak``). ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in
+    (``estimators.cost.peak``). ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in
     training; scores are always those of the float32 network.
     """
 
@@ -217,7 +217,7 @@ class TrainEstimator(Estimator):
         if run.peak is not None:
             measured["memory"] = run.peak.bytes
         if "latency" in self.metrics:
-            measured["latency"] = latency(run.training.scored, design.shape, device=device)
+            measured["latency"] = latency(run.training.scored, design.shape, device=device).median
         return measured
 
 

@@ -12,8 +12,8 @@ from math import prod
 import numpy as np
 import torch
 
+from estimators.cost.memory import predict_memory
 from estimators.device import compute_dtype, find_device
-from estimators.memory import predict_memory
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.block import walk
 from search_spaces.graph import Node

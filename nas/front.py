@@ -376,6 +376,7 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Return what ``nas show --json`` prints."""
+        from estimators.cost.seconds import Interval
         from nas.status import status_of
 
         written, history = self.folder.status(), self.history
@@ -388,6 +389,7 @@ class Run:
             seconds=history.seconds,
             best=self.folder.best,
             error=written.get("error"),
+            left=Interval(**left) if (left := written.get("seconds_left")) else None,
         )
 
     def export(self, to: str | Path, *, trial: int | None = None) -> Path:

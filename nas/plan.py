@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from estimators.cost.seconds import Interval
 from estimators.estimator import Fidelity
 
 RESERVE = 0.4  # share of the budget kept for final trainings (decision 10 of the design: at most 40 %)
@@ -22,7 +23,7 @@ LADDER = (1, 3, 9)
 MARGIN = 0.85  # share of its time that a final training is planned to need
 FINAL_EPOCHS = 40  # least epochs of each final training when there is more than one
 MOST_EPOCHS, MOST_FINALS = 120, 3
-SLOWEST = 5.0  # how many times as long as the default design an evaluation may take
+LATE = 2.0  # how many times the upper end of its predicted seconds an evaluation may take
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,6 @@ def timed_finals(trials: Sequence[int], epoch_seconds: Sequence[float], seconds:
     return None
 
 
-def step_limit(cost: Cost, images: float, epochs: int) -> float:
-    """Return the seconds an evaluation of ``epochs`` passes over ``images`` may take before it is ended."""
-    return SLOWEST * cost.seconds(images, epochs) + 5.0
+def step_limit(predicted: Interval) -> float:
+    """Return the seconds an evaluation that is ``predicted`` to take so long may take before it is ended."""
+    return LATE * predicted.high + 5.0

@@ -6,23 +6,38 @@ resumed run decides nothing twice and uses the test images once per reported mod
 
 import inspect
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from estimators.cost.seconds import Interval
+from estimators.cost.table import OpTable
 from estimators.dataset import Dataset, open_saved
+from estimators.device import find_device
 from estimators.estimator import Estimator, Fidelity, Result, estimators
 from estimators.metric import METRICS
 from nas.calibration import Failed, threads
 from nas.checkpoints import folder_of
 from nas.draws import features, known_of
+from nas.duration import Durations, added
+from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings, objectives_of
 from nas.history import History
-from nas.plan import Cost, Finals, closing_seconds, counted_finals, search_seconds, step_limit, timed_finals
+from nas.plan import (
+    MOST_FINALS,
+    Cost,
+    Finals,
+    closing_seconds,
+    counted_finals,
+    search_seconds,
+    step_limit,
+    timed_finals,
+)
 from nas.shortage import limit_at_start, share_of_training
 from nas.status import status_of
 from nas.study import Study
@@ -34,13 +49,23 @@ from search_spaces.space import Configuration
 CHECKED = 256  # validation images that an export carries along to be verified with
 
 
-def build_estimator(settings: Settings, folder: Folder) -> Estimator:
-    """Return the estimator of a run, asked for every metric that objectives and constraints name."""
+def build_estimator(settings: Settings, folder: Folder, *, without: Sequence[str] = ()) -> Estimator:
+    """Return the estimator of a run, asked for every metric that objectives and constraints name.
+
+    Those in ``without`` are known from elsewhere.
+    """
     named = [*settings.objectives, *(Constraint.parse(text).name for text in settings.constraints)]
-    metrics = [name for name in dict.fromkeys(named) if not METRICS[name].free and name != "seconds"]
+    known = {"seconds", *without}
+    metrics = [name for name in dict.fromkeys(named) if not METRICS[name].free and name not in known]
     kind: Any = estimators.get(settings.estimator)
     estimator: Estimator = kind(folder.data, metrics=metrics, precision=settings.precision)
     return estimator
+
+
+def latencies_of(settings: Settings, search_space: SearchSpace, known: Known) -> Latencies:
+    """Return the predicted latencies of a run: of one image, with the threads that trainings have."""
+    table = OpTable(find_device(settings.device), threads=threads())
+    return Latencies(search_space, known, table, seed=settings.seed, bound=bound_on_latency(settings))
 
 
 class Session:
@@ -57,8 +82,18 @@ class Session:
     ) -> None:
         self.folder, self.settings, self.search_space = folder, settings, search_space
         self.dataset: Dataset = open_saved(folder.data)
-        self.estimator = build_estimator(settings, folder)
+        self.estimator = build_estimator(settings, folder, without=("latency",))
+        self.final_estimator = build_estimator(settings, folder)
         self.cost = Cost(*settings.cost) if settings.cost is not None else None
+        self.durations = Durations(
+            search_space.decode,
+            search_space.space.default(),
+            images=len(self.dataset.train),
+            val=len(self.dataset.val),
+            cost=self.cost,
+        )
+        known = known_of(search_space, settings.precision, settings.device)
+        self.latencies = latencies_of(settings, search_space, known) if predicts_latency(settings) else None
         resumed = folder.store.exists()
         self.study = Study(
             search_space.space,
@@ -70,19 +105,35 @@ class Session:
             seed=settings.seed,
             storage=folder.store,
             key=search_space.key,
-            measure=known_of(search_space, settings.precision, settings.device),
+            measure=self.latencies.measure if self.latencies else known,
             features=partial(features, search_space),
             timed=settings.budget is not None,
         )
         self.study.spend(spent)
+        if self.latencies is not None:
+            self._keep_fit(self.latencies)
         folder.sweep()
+        self._predicted_left: tuple[Interval | None, float] = (None, 0.0)  # and when that was
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
         self.memory = settings.memory or limit_at_start()  # runs of before have none
 
+    def _keep_fit(self, latencies: Latencies) -> None:
+        """Predict latencies as before the interruption; in a new run, find out how and store it."""
+        stored = self.study.history.events.get("latency table")
+        if stored is not None:
+            latencies.restore(stored)
+        else:
+            self.study.note("latency table", latencies.about())
+
     def _trackers(self, resumed: bool) -> list[Tracker]:
         problem, built = self.study.problem, []
-        offers = {"draw": self.draw, "seconds": self.settings.budget, "trials": self.settings.trials}
+        offers = {
+            "draw": self.draw,
+            "seconds": self.settings.budget,
+            "trials": self.settings.trials,
+            "left": self.time_left,
+        }
         for name in self.settings.trackers:
             try:
                 kind = trackers.get(name)
@@ -110,6 +161,7 @@ class Session:
             self.status("running")
             if self._event("finals") is None:
                 self._search()
+                self._measure_front()
             self._finals()
             self._conclude()
             state = "finished"
@@ -141,6 +193,13 @@ class Session:
             between=self._tick,
         )
 
+    def _measure_front(self) -> None:
+        """Measure the latency of what the search has found, now that nothing else is at work."""
+        if self.latencies is not None and self._event("latency measured") is None:
+            leading = [*self.study.pareto, *(trial for trial, _ in self.study.standing()[:MOST_FINALS])]
+            once = list({trial.number: trial for trial in leading}.values())
+            self._decide("latency measured", self.latencies.alone(once))
+
     def _finals(self) -> None:
         """Train the best designs again, from scratch, with fresh seeds and on all of the data."""
         if self._event("winner") is not None:
@@ -150,7 +209,7 @@ class Session:
             standing = [trial for trial, _ in self.study.standing()]
             if not standing:
                 raise Failed(self._no_model())
-            plan = self._plan(standing)
+            plan = self._plan(standing, self._left())
             stored = {"trials": list(plan.trials), "epochs": plan.epochs} if plan else {}
             self._decide("finals", stored)
         if stored:
@@ -158,12 +217,11 @@ class Session:
             for number in plan.trials:
                 self._train_final(number, plan)
 
-    def _plan(self, standing: list[Trial]) -> Finals | None:
+    def _plan(self, standing: list[Trial], left: float | None) -> Finals | None:
+        """Return the final trainings of the best of ``standing`` in the seconds ``left``, if there is a budget."""
         numbers = [trial.number for trial in standing]
-        if self.settings.budget is None:
+        if self.settings.budget is None or left is None:
             return counted_finals(numbers, len(self.dataset.train))
-        left = self._left()
-        assert left is not None
         return timed_finals(numbers, [self._epoch_seconds(trial) for trial in standing], left)
 
     def _epoch_seconds(self, trial: Trial) -> float:
@@ -202,7 +260,7 @@ class Session:
             limits = replace(limits, seconds=max(left - min(limits.grace, left / 10), 0.5))
         task = self.study.task(
             trial,
-            self.estimator,
+            self.final_estimator,
             self.search_space.decode,
             self.folder.checkpoints,
             limits,
@@ -238,16 +296,22 @@ class Session:
         candidates += [found for found in searched if found is not None][:1]
         if not candidates:
             raise Failed(self._no_model())
-        ranks = self.study.problem.ranks([{**trial.free, **step.metrics} for trial, step in candidates])
+        ranks = self.study.problem.ranks([self._reached(trial, step) for trial, step in candidates])
         return candidates[ranks.index(0)]
 
     def _usable(self, trial: Trial) -> tuple[Trial, Step] | None:
         """Return the newest trained step of ``trial`` if its weights are there and it holds the constraints."""
         step = trial.trained
-        if step is None or self.study.problem.violation({**trial.free, **step.metrics}):
+        if step is None or self.study.problem.violation(self._reached(trial, step)):
             return None
         checkpoint = self.folder.checkpoints / folder_of(trial) / str(step.checkpoint)
         return (trial, step) if checkpoint.exists() else None
+
+    def _reached(self, trial: Trial, step: Step) -> dict[str, float]:
+        """Return the metrics of ``step``, a measured latency in the place of the predicted one."""
+        measured = (self._event("latency measured") or {}).get(str(trial.number))
+        alone = {} if measured is None else {"latency": measured}
+        return {**trial.free, **alone, **step.metrics}
 
     def _export(self, trial: Trial, step: Step) -> None:
         fresh = self.folder.path / ".best.new"
@@ -275,11 +339,57 @@ class Session:
     def _limits(self, trial: Trial) -> Limits:
         if self.cost is None or trial.asked is None:
             return Limits(memory=self.memory)
-        step = trial.asked
-        images = step.fidelity.data * len(self.dataset.train)
-        return Limits(
-            seconds=step_limit(self.cost, images, step.fidelity.epochs - step.start), memory=self.memory
-        )
+        predicted = self.durations.step(trial, self.study.trials)
+        assert predicted is not None  # the calibration is there
+        return Limits(seconds=step_limit(predicted), memory=self.memory)
+
+    def time_left(self) -> Interval | None:
+        """Return the seconds until the model is there, as predicted at the last result; None while nobody can say."""
+        predicted, when = self._predicted_left
+        return None if predicted is None else predicted.after(time.monotonic() - when)
+
+    def _seconds_left(self) -> Interval | None:
+        """Predict the seconds of what is left of the search and of the final trainings, a budget obeyed."""
+        budget, trials = self.settings.budget, self.study.trials
+        if self._event("winner") is not None:
+            return None
+        searching: Interval | None = Interval(0.0, 0.0, 0.0)
+        if (stored := self._event("finals")) is not None:
+            plan = Finals(tuple(stored["trials"]), stored["epochs"]) if stored else None
+        else:
+            searching = self._search_left()
+            standing = [trial for trial, _ in self.study.standing()]
+            left = self._left()
+            if left is not None and searching is not None:
+                left -= searching.median
+            plan = self._plan(standing, left) if standing else None
+        if searching is None or plan is None:
+            return None
+        due = [
+            (self.study.history.trials[number], plan.epochs - self._done(number)) for number in plan.trials
+        ]
+        finals = self.durations.finals(due, trials)
+        total = None if finals is None else added([searching, finals])
+        return total if total is None or budget is None else total.within(budget - self.study.seconds)
+
+    def _search_left(self) -> Interval | None:
+        """Return the seconds that the search goes on for: until its time is up, or its trials are through."""
+        settings = self.settings
+        found = []
+        if settings.budget is not None:
+            end = settings.began + search_seconds(settings.budget - settings.began)
+            left = max(end - self.study.seconds, 0.0)
+            found.append(Interval(left, left, left))
+        if settings.trials is not None:
+            searched = [trial for trial in self.study.trials if trial.replicate == 0]
+            counted = self.durations.searching(searched, max(settings.trials - len(searched), 0))
+            found += [] if counted is None else [counted]
+        return min(found, key=lambda one: one.median, default=None)
+
+    def _done(self, number: int) -> int:
+        """Return the epochs of the final training of trial ``number`` that are behind it."""
+        trial = self._replicate(number, self.settings.round)
+        return trial.last.fidelity.epochs if trial is not None and trial.last is not None else 0
 
     def _context(self) -> dict[str, Any]:
         memory = share_of_training(self.memory)
@@ -325,6 +435,8 @@ class Session:
 
     def status(self, state: str, cause: str | None = None) -> dict[str, Any]:
         """Write ``status.json`` and return what it says; ``cause`` is why a run has no model."""
+        left = self._seconds_left() if state == "running" else None
+        self._predicted_left = left, time.monotonic()
         status = status_of(
             self.study.trials,
             self.study.problem,
@@ -334,6 +446,7 @@ class Session:
             seconds=self.study.seconds,
             best=self.folder.best,
             error=cause,
+            left=left,
         )
         try:
             self.folder.write_status(status)

@@ -1,9 +1,11 @@
 """What a run has come to, as the plain values that ``status.json`` and ``nas show --json`` hold."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from estimators.cost.seconds import Interval
 from nas.folder import Settings
 from nas.history import best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
@@ -19,11 +21,13 @@ def status_of(
     seconds: float,
     best: Path,
     error: str | None = None,
+    left: Interval | None = None,
 ) -> dict[str, Any]:
     """Return what ``nas show --json`` prints. A trial in flight is ``running`` only while the run is.
 
     ``state`` is running, finished or interrupted; ``error`` says why a run that has no model was interrupted.
-    ``best`` is where the exported model lies.
+    ``best`` is where the exported model lies, ``left`` the seconds until there is one. Where latency is searched it is
+    predicted in ``metrics``; ``latency`` says how well, and has those that were measured alone, by trial.
     """
     asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]
@@ -35,6 +39,9 @@ def status_of(
         "state": state,
         "seconds": round(seconds, 1),
         "budget_seconds": settings.budget,
+        "seconds_left": None
+        if left is None
+        else {name: round(value, 1) for name, value in asdict(left).items()},
         "objectives": list(settings.objectives),
         "constraints": list(settings.constraints),
         "trials": {
@@ -48,6 +55,7 @@ def status_of(
         if fidelity is None
         else {"epochs": fidelity.epochs, "data": fidelity.data, "side": fidelity.side},
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
+        "latency": _latency(events, settings.round),
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
         "export": str(best) if f"export {settings.round}" in events else None,
@@ -57,3 +65,15 @@ def status_of(
 
 def _entry(trial: Trial, metrics: Metrics) -> dict[str, Any]:
     return {"number": trial.number, "config": dict(trial.config), "metrics": dict(metrics)}
+
+
+def _latency(events: Mapping[str, Any], number: int) -> dict[str, Any] | None:
+    """Return the relative error of predicted latencies, and what was measured in round ``number``, in milliseconds."""
+    table = events.get("latency table")
+    if table is None:
+        return None
+    names = ("median", "ninetieth", "measured", "threads", "device")
+    return {
+        "predicted_error": {name: table[name] for name in names},
+        "measured": events.get(f"latency measured {number}"),
+    }

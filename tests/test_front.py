@@ -308,6 +308,26 @@ def test_the_winner_is_one_whose_weights_are_there(small, tmp_path, monkeypatch)
     assert run.best.trial.number == second != best
 
 
+def test_latency_is_known_before_a_training_and_measured_after_the_search(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals(tuple(trials[:1]), 2))
+    limits = ["latency<=1000"]
+    run = nas.search(
+        small, trials=2, strategy="random", constraints=limits, out=tmp_path / "run", trackers=[]
+    )
+    searched = [trial for trial in run.trials if not trial.replicate]
+    assert all(trial.free["latency"] > 0 for trial in searched)
+    assert not any("latency" in step.metrics for trial in searched for step in trial.steps)
+    (final,) = [trial for trial in run.trials if trial.replicate]
+    assert final.last.metrics["latency"] > 0
+    told = run.status()["latency"]
+    assert told["predicted_error"]["measured"] == 9 and told["measured"].keys() >= {str(final.parent)}
+    path = run.folder.path
+    again = nas.resume(path, trials=1)
+    assert len([row for row in again.trials if not row.replicate]) == 3
+    assert again.status()["latency"]["predicted_error"] == told["predicted_error"]
+
+
 def test_a_measured_constraint_nothing_satisfies(small, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["search", str(small), "--trials", "2", "--strategy", "random", "--out", str(out)]

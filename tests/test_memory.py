@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from estimators.liveness import Live
-from estimators.loop import Training
-from estimators.memory import (
+from estimators.cost.liveness import Live
+from estimators.cost.memory import (
     LOW,
     SCORED,
     _nodes,
@@ -16,8 +15,9 @@ from estimators.memory import (
     pieces_within,
     predict_memory,
 )
+from estimators.cost.peak import CLEAR, Peak
+from estimators.loop import Training
 from estimators.mix import Labels
-from estimators.peak import CLEAR, Peak
 from estimators.preprocess import Standardise
 from nas.draws import draw
 from search_spaces.architecture import Design, Opaque, SearchSpace, family
@@ -159,5 +159,5 @@ def test_the_peak_is_of_what_came_since():
 
 
 def test_without_the_mark_there_is_a_lower_bound(monkeypatch, tmp_path):
-    monkeypatch.setattr("estimators.peak.CLEAR", tmp_path)
+    monkeypatch.setattr("estimators.cost.peak.CLEAR", tmp_path)
     assert 0 <= Peak(CPU, held=5).bytes < 10e6

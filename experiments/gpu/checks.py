@@ -90,14 +90,23 @@ def default(name: str, shape: tuple[int, int, int] = SHAPE, images: int = 20_000
 
 
 def trained(
-    place: Place, design: Design, data: Path, name: str, epochs: int, *,
-    precision: str = "auto", metrics: Sequence[str] = FROM_LOGITS, **context: Any
+    place: Place,
+    design: Design,
+    data: Path,
+    name: str,
+    epochs: int,
+    *,
+    precision: str = "auto",
+    metrics: Sequence[str] = FROM_LOGITS,
+    **context: Any,
 ) -> tuple[Result, Path]:
     """Train ``design`` on the device for ``epochs``; return what came out and the folder it was written to."""
     with place.scratch(name) as scratch:
         context = {"horizon": epochs, "threads": torch.get_num_threads(), "epochs": epochs} | context
         own = Context(seed=1, scratch=scratch, device=str(place.device), **context)
-        return TrainEstimator(data, metrics=metrics, precision=precision).evaluate(design, Fidelity(epochs), own), scratch
+        return TrainEstimator(data, metrics=metrics, precision=precision).evaluate(
+            design, Fidelity(epochs), own
+        ), scratch
 
 
 def passed(network: nn.Module, x: Tensor, y: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -114,7 +123,7 @@ def passed(network: nn.Module, x: Tensor, y: Tensor) -> tuple[list[Tensor], list
 
 
 def same_passes(place: Place) -> str:
-    """Logits and gradients of every family are as near to those in float64 as the CPU's own float32 is, or ten times."""
+    """Logits and gradients of every family lie within ten times the CPU's own distance from float64."""
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(16, *SHAPE, generator=generator)
     y = torch.randint(CLASSES, (16,), generator=generator)
@@ -125,7 +134,9 @@ def same_passes(place: Place) -> str:
         ours = passed(here, x.to(place.device).contiguous(memory_format=MEMORY_FORMAT), y.to(place.device))
         exact, theirs = passed(design.network(0).double(), x.double(), y), passed(design.network(0), x, y)
         off = [(_distance(ours[i], exact[i]), _distance(theirs[i], exact[i])) for i in (0, 1)]
-        assert all(a < 10 * b + 1e-4 for a, b in off), f"{name}: logits and gradients are off by {off} (here, CPU)"
+        assert all(a < 10 * b + 1e-4 for a, b in off), (
+            f"{name}: logits and gradients are off by {off} (here, CPU)"
+        )
         worst = max(worst, *(a for a, _ in off))
     return f"{len(FAMILIES)} families, farthest {worst:.1e}"
 
@@ -141,9 +152,7 @@ def same_training(place: Place) -> str:
     design = default("chain", (1, 8, 8), 1_222)
     ours, _ = trained(place, design, place.digits, "same", 3, precision="float32")
     theirs, _ = trained(replace(place, device=CPU), design, place.digits, "same-cpu", 3, precision="float32")
-    pairs = [
-        (a["train_loss"], b["train_loss"]) for a, b in zip(ours.curve, theirs.curve, strict=True)
-    ]
+    pairs = [(a["train_loss"], b["train_loss"]) for a, b in zip(ours.curve, theirs.curve, strict=True)]
     assert all(abs(a - b) < 0.05 * b + 0.01 for a, b in pairs), f"training losses differ: {pairs}"
     return "losses " + ", ".join(f"{a:.4f} ({b:.4f})" for a, b in pairs)
 
@@ -167,9 +176,7 @@ def resumed(place: Place) -> str:
     half, folder = trained(place, design, place.digits, "half", 4, horizon=8)
     train._warm.clear()
     assert half.checkpoint is not None
-    rest, _ = trained(
-        place, design, place.digits, "rest", 8, start=4, checkpoint=folder / half.checkpoint
-    )
+    rest, _ = trained(place, design, place.digits, "rest", 8, start=4, checkpoint=folder / half.checkpoint)
     curve = [metrics["loss"] for metrics in (*half.curve, *rest.curve)]
     others = [metrics["loss"] for metrics in whole.curve]
     if place.device.type == "cpu":
@@ -224,7 +231,10 @@ def _killed(place: Place, design: Design) -> str:
                 context = Context(seed=0, scratch=scratch, threads=torch.get_num_threads())
                 memory = None if limit is None else _resident(child) + limit
                 task = Task(
-                    TrainEstimator(place.gratings), design if limit else small, Fidelity(1, 0.2), context,
+                    TrainEstimator(place.gratings),
+                    design if limit else small,
+                    Fidelity(1, 0.2),
+                    context,
                     Limits(memory=memory),
                 )
                 result = child.run(task, threading.Event())

@@ -77,7 +77,9 @@ def main() -> int:
                 found[name] = attempt(name, work)
     failed = [name for name, result in found.items() if "error" in result]
     seconds = time.perf_counter() - began
-    print(f"{len(found) - len(failed)} well, failed: {failed or 'none'}, left out: {left_out or 'none'}; {seconds:.0f} s")
+    print(
+        f"{len(found) - len(failed)} well, failed: {failed or 'none'}, left out: {left_out or 'none'}; {seconds:.0f} s"
+    )
     if not options.quick:
         keep(found, len(failed) + len(left_out), seconds)
     return 1 if failed else 0
@@ -88,9 +90,16 @@ def keep(found: dict[str, dict[str, Any]], missing: int, seconds: float) -> None
     record, name = Record(__file__), torch.cuda.get_device_name()
     record.add(name, found)
     record.show(
-        f"{name}: checks and timings that failed or were left out", missing, "0", missing == 0, seeds=[0, 1], command=COMMAND
+        f"{name}: checks and timings that failed or were left out",
+        missing,
+        "0",
+        missing == 0,
+        seeds=[0, 1],
+        command=COMMAND,
     )
-    record.show(f"{name}: seconds in all", round(seconds), "<= 480", seconds <= 480, seeds=[0, 1], command=COMMAND)
+    record.show(
+        f"{name}: seconds in all", round(seconds), "<= 480", seconds <= 480, seeds=[0, 1], command=COMMAND
+    )
 
 
 if __name__ == "__main__":

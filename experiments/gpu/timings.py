@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from estimators.proxy import proxies
 from torch import nn
 from torch.nn.functional import cross_entropy
 
 from estimators.cost.latency import latency
+from estimators.cost.memory import predict_memory
 from estimators.device import MEMORY_FORMAT, kernels, own_stream, synchronize
 from estimators.loop import Training
-from estimators.memory import predict_memory
 from estimators.optimizer import build_optimizer
-from estimators.proxy import proxies
 from estimators.resident import Images, resident
-from estimators.train import TrainEstimator
 from experiments.gpu.checks import CLASSES, SHAPE, Place, default, space_of, trained
 from experiments.throughput.networks import design
 from search_spaces.architecture import Design
@@ -158,7 +157,9 @@ def throughput(place: Place) -> dict[str, str]:
             loops[f"unrecorded {precision}"] = ours(place, one, recipe, PRECISIONS[precision], replay=False)
             loops[f"bare {precision}"] = bare(place, one, recipe, PRECISIONS[precision])
         if name == "small":
-            loops |= {f"textbook {workers} workers": textbook(place, one, recipe, workers) for workers in (0, 8)}
+            loops |= {
+                f"textbook {workers} workers": textbook(place, one, recipe, workers) for workers in (0, 8)
+            }
         found |= {f"{name}: {key}": row for key, row in rows(in_turn(place, loops), "bare float32").items()}
     return found
 
@@ -182,8 +183,11 @@ def optimizers(place: Place) -> dict[str, str]:
     found = rows(in_turn(place, loops, 1), "adamw")
     for name in loops:
         training = Training(
-            one.network(0), recipe_of(optimizer=name), resident(str(place.gratings), str(place.device), SHAPE).standardise,
-            device=place.device, dtype=torch.bfloat16,
+            one.network(0),
+            recipe_of(optimizer=name),
+            resident(str(place.gratings), str(place.device), SHAPE).standardise,
+            device=place.device,
+            dtype=torch.bfloat16,
         )
         images = images_of(place)
         training.epoch(images, torch.arange(512), epoch=1, horizon=2, seeds=(1, 2), watch=lambda: None)
@@ -220,13 +224,19 @@ def break_even(place: Place) -> dict[str, str]:
             synchronize(place.device)
             times.append(time.perf_counter() - began)
         else:
-            each = (times[2] - times[1]) / max(1, (many - few) // recipe.batch_size) if many > few else times[1] / 8
+            each = (
+                (times[2] - times[1]) / max(1, (many - few) // recipe.batch_size)
+                if many > few
+                else times[1] / 8
+            )
             costs[form] = times[0] - times[1], each
     slow = costs["kernel by kernel"]
     for form, (once, each) in costs.items():
         saved = slow[1] - each
         pays = f"pays from {max(0.0, once - slow[0]) / saved:,.0f} steps on" if saved > 0 else "does not pay"
-        found[form] = f"{1e3 * once:,.0f} ms once, {1e3 * each:.3f} ms a step" + (f", {pays}" if form != "kernel by kernel" else "")
+        found[form] = f"{1e3 * once:,.0f} ms once, {1e3 * each:.3f} ms a step" + (
+            f", {pays}" if form != "kernel by kernel" else ""
+        )
     return found
 
 
@@ -267,7 +277,9 @@ def memory(place: Place) -> dict[str, str]:
                 f"{result.metrics['memory'] / 2**20:,.0f} MiB measured, {predicted / 2**20:,.0f} predicted"
             )
     off = [abs(ratio - 1) for ratio in ratios]
-    lines["error"] = f"median {np.median(off):.0%}, greatest {max(off):.0%}" if off else "no training ended well"
+    lines["error"] = (
+        f"median {np.median(off):.0%}, greatest {max(off):.0%}" if off else "no training ended well"
+    )
     return lines
 
 

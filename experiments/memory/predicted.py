@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from estimators.cost.memory import predict_memory
 from estimators.dataset import Dataset, save
 from estimators.estimator import Context, Fidelity, Result
-from estimators.memory import predict_memory
 from estimators.split import Split
 from estimators.train import TrainEstimator
 from nas.draws import Draw, draw

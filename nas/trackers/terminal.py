@@ -1,7 +1,7 @@
 """Progress where the search was started: one live line in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from estimators.cost.seconds import Interval
 from nas.tracker import Tracker, trackers
 from nas.trial import Metrics, Problem, Step, Trial
 
@@ -18,7 +19,7 @@ WIDTH = 100
 
 @trackers.register("terminal")
 class Terminal(Tracker):
-    """``seconds`` and ``trials`` are the budget, for what is left of it; ``console`` is where to print."""
+    """``seconds`` and ``trials`` are the budget, ``left`` predicts its rest; ``console`` is where to print."""
 
     def __init__(
         self,
@@ -28,10 +29,11 @@ class Terminal(Tracker):
         resumed: bool = False,
         seconds: float | None = None,
         trials: int | None = None,
+        left: Callable[[], Interval | None] = lambda: None,
         console: Console | None = None,
     ) -> None:
         super().__init__(folder, problem, resumed=resumed)
-        self.seconds, self.trials = seconds, trials
+        self.seconds, self.trials, self.left = seconds, trials, left
         self.console = console or Console(highlight=False)
         self._began, self._printed = time.monotonic(), 0.0
         self._started = self._failed = 0
@@ -92,7 +94,9 @@ class Terminal(Tracker):
         parts = [self._state, f"{self._started} started", f"{rate:.1f} a minute", _clock(elapsed)]
         if self._failed:
             parts.insert(2, f"{self._failed} failed")
-        if self.seconds is not None:
+        if (rest := self.left()) is not None:
+            parts.append(f"{_clock(rest.median)} left ({_clock(rest.low)} to {_clock(rest.high)})")
+        elif self.seconds is not None:
             parts.append(f"at most {_clock(max(self.seconds - elapsed, 0))} left")
         elif self.trials is not None and self._started:
             left = elapsed / self._started * max(self.trials - self._started, 0)

@@ -2,8 +2,8 @@
 
 The forward pass is played through node by node, then the backward pass in reverse: what autograd keeps, the values that
 a later node still needs, gradients under way, gradients of weights as they come, and what an op needs while it runs
-(``estimators.liveness``). Beside that there are the optimizer's and the average's tensors, the copy that a stop falls
-back to, the batch, and a validation batch without gradients. What torch allocates is met to a few per cent in float32
+(``estimators.cost.liveness``). Beside that there are the optimizer's and the average's tensors, the copy that a stop
+falls back to, the batch, and a validation batch without gradients. What torch allocates is met to a few per cent in float32
 (``tests/test_memory.py``); what stays resident on a CPU is more by a measured factor, which is far less certain.
 
 Notation
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import torch
 from rich.filesize import decimal
 
-from estimators.liveness import Held, held, held_by
+from estimators.cost.liveness import Held, held, held_by
 from search_spaces.block import expanded, walk
 from search_spaces.recipe import Recipe
 

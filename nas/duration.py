@@ -1,0 +1,102 @@
+"""How long trainings take and how much time is left, predicted from what was measured in this run.
+
+The model of seconds is fitted to the calibration of the default design and to every finished step in the store: a
+function of stored results alone, so that a resumed run predicts as it would have without the interruption.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from estimators.cost.seconds import Interval, Seconds, Work, fit
+from nas.plan import Cost
+from nas.trial import Trial
+from search_spaces.architecture import Design
+from search_spaces.space import Configuration
+
+CALIBRATED = 512, 2_048  # images of the two measurements that a ``Cost`` stands for
+NEWEST = 400  # steps that a model is fitted on
+NORMAL = 1.645  # deviations of a normal distribution that hold 90 %
+
+
+class Durations:
+    """Seconds of the trainings of a run, on ``images`` training and ``val`` validation images.
+
+    ``cost`` is what an epoch of the ``default`` design was measured to take, if that was done.
+    """
+
+    def __init__(
+        self,
+        decode: Callable[[Configuration], Design],
+        default: Configuration,
+        *,
+        images: int,
+        val: int,
+        cost: Cost | None,
+    ) -> None:
+        self._decode, self.images, self.val = decode, images, val
+        self._rows: list[tuple[Work, float]] = []
+        if cost is not None:
+            counts = [min(images, count) for count in CALIBRATED]
+            self._rows = [(self.work(default, 1, count), cost.seconds(count)) for count in counts]
+        self._known: dict[int, tuple[Work, float]] = {}
+        self._fitted: tuple[int, Seconds] | None = None
+
+    def work(self, config: Configuration, epochs: int, images: float) -> Work:
+        """Return the work of training the design of ``config`` for so many passes over so many images."""
+        return Work.of(self._decode(config), epochs=epochs, images=images, val=self.val)
+
+    def model(self, trials: Iterable[Trial]) -> Seconds | None:
+        """Return the model of all finished steps of ``trials``; None when nothing was measured yet."""
+        for trial in trials:
+            for step in trial.steps:
+                if step.index not in self._known and step.error is None and step.curve and step.seconds > 0:
+                    work = self.work(trial.config, len(step.curve), step.fidelity.data * self.images)
+                    self._known[step.index] = work, step.seconds
+        rows = self._rows + [self._known[index] for index in sorted(self._known)[-NEWEST:]]
+        if not rows:
+            return None
+        if self._fitted is None or self._fitted[0] != len(self._known):
+            self._fitted = len(self._known), fit(rows)
+        return self._fitted[1]
+
+    def step(self, trial: Trial, trials: Iterable[Trial]) -> Interval | None:
+        """Return the seconds of what ``trial`` was asked for; None when nothing was measured yet."""
+        model, asked = self.model(trials), trial.asked
+        if model is None or asked is None:
+            return None
+        epochs = max(asked.fidelity.epochs - asked.start, 1)
+        return model.predict(self.work(trial.config, epochs, asked.fidelity.data * self.images))
+
+    def finals(self, due: Iterable[tuple[Trial, int]], trials: Iterable[Trial]) -> Interval | None:
+        """Return the seconds of so many epochs on all of the images for each of the trials ``due``; None as above."""
+        model = self.model(trials)
+        if model is None:
+            return None
+        return added(
+            [
+                model.predict(self.work(trial.config, epochs, self.images))
+                for trial, epochs in due
+                if epochs > 0
+            ]
+        )
+
+    def searching(self, trials: Sequence[Trial], starts: int) -> Interval | None:
+        """Return the seconds that ``starts`` further designs take, by what those before took; None before two.
+
+        What a scheduler goes on with is counted where it was started.
+        """
+        spent = [trial.seconds for trial in trials if trial.replicate == 0 and trial.steps]
+        if len(spent) < 2 and starts > 0:
+            return None
+        mean = sum(spent) / max(len(spent), 1)
+        deviation = math.sqrt(sum((one - mean) ** 2 for one in spent) / max(len(spent) - 1, 1))
+        spread = NORMAL * deviation * math.sqrt(starts + starts**2 / max(len(spent), 1))
+        return Interval(starts * mean, max(starts * mean - spread, 0.0), starts * mean + spread)
+
+
+def added(parts: Sequence[Interval]) -> Interval:
+    """Return the sum of ``parts``: spreads add as independent ones would, on either side."""
+    median = sum(part.median for part in parts)
+    low = math.sqrt(sum((part.median - part.low) ** 2 for part in parts))
+    high = math.sqrt(sum((part.high - part.median) ** 2 for part in parts))
+    return Interval(median, max(median - low, 0.0), median + high)
