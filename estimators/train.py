@@ -27,7 +27,7 @@ from estimators.device import (
 )
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
 from estimators.loop import Diverged, Training, predict
-from estimators.memory import pieces_within
+from estimators.memory import pieces_within, scored_at_once
 from estimators.metric import metric
 from estimators.peak import Peak
 from estimators.preprocess import Standardise
@@ -181,7 +181,8 @@ class TrainEstimator(Estimator):
             train_loss = run.training.epoch(
                 data.train, members, epoch=epoch, horizon=context.horizon, seeds=seeds, watch=watch
             )
-            logits = predict(run.training.scored, data.val, run.training.standardise, watch=watch)
+            training, size = run.training, scored_at_once(run.training.pieces)
+            logits = predict(training.scored, data.val, training.standardise, batch_size=size, watch=watch)
             metrics = {**scores(logits, data.val.y), "train_loss": train_loss}
             if not np.isfinite(metrics["loss"]):
                 raise Diverged(f"validation loss {metrics['loss']} after epoch {epoch}")
