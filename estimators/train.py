@@ -19,7 +19,7 @@ from torch import Tensor
 from estimators import checkpoint as checkpoints
 from estimators.checkpoint import Checkpoint
 from estimators.cost.latency import latency
-from estimators.cost.memory import pieces_within
+from estimators.cost.memory import pieces_within, scored_at_once
 from estimators.cost.peak import Peak
 from estimators.device import (
     MEMORY_FORMAT,
@@ -182,7 +182,8 @@ class TrainEstimator(Estimator):
             train_loss = run.training.epoch(
                 data.train, members, epoch=epoch, horizon=context.horizon, seeds=seeds, watch=watch
             )
-            logits = predict(run.training.scored, data.val, run.training.standardise, watch=watch)
+            training, size = run.training, scored_at_once(run.training.pieces)
+            logits = predict(training.scored, data.val, training.standardise, batch_size=size, watch=watch)
             metrics = {**scores(logits.to(data.val.y.device), data.val.y), "train_loss": train_loss}
             if not np.isfinite(metrics["loss"]):
                 raise Diverged(f"validation loss {metrics['loss']} after epoch {epoch}")

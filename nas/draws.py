@@ -4,7 +4,7 @@ Draw i of seed s is the same configuration wherever it is asked for.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import prod
@@ -69,12 +69,51 @@ def network_key(design: Design) -> str:
     return f"{design.shape} {replace(design, recipe=Configuration({})).key}"
 
 
+@dataclass(frozen=True)
+class Known(Mapping[str, float]):
+    """The free metrics of a design, and ``memory``: the predicted peak of training it, worked out when it is asked for.
+
+    Most draws that break a bound on parameters need not have their memory predicted.
+    """
+
+    design: Design
+    dtype: torch.dtype
+    device: str
+
+    @cached_property
+    def _memory(self) -> float:
+        return predict_memory(self.design, dtype=self.dtype, device=self.device).total
+
+    @cached_property
+    def _free(self) -> Mapping[str, float]:
+        return self.design.measure()
+
+    def __getitem__(self, name: str) -> float:
+        return self._memory if name == "memory" else self._free[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name == "memory" or name in self._free
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._free, "memory"))
+
+    def __len__(self) -> int:
+        return len(self._free) + 1
+
+
 def measured(
-    search_space: SearchSpace, config: Configuration, dtype: torch.dtype = torch.float32, device: str = "cpu"
-) -> dict[str, float]:
-    """Return the free metrics of the design of ``config``, and ``memory``: the peak predicted for ``dtype``."""
-    design = search_space.decode(config)
-    return {**design.measure(), "memory": predict_memory(design, dtype=dtype, device=device).total}
+    search_space: SearchSpace,
+    config: Configuration,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+) -> Known:
+    """Return the free metrics of the design of ``config``, and ``memory`` as predicted for ``dtype``.
+
+    A ``ValueError`` says that it describes no network.
+    """
+    known = Known(search_space.decode(config), dtype, device)
+    assert known["params"] >= 0  # what cannot be built is said here
+    return known
 
 
 def known_of(

@@ -1,5 +1,7 @@
 """Peaks of memory: predicted against what is really allocated, measured for one evaluation alone, and kept."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -16,9 +18,13 @@ from estimators.cost.memory import (
     predict_memory,
 )
 from estimators.cost.peak import CLEAR, Peak
+from estimators.dataset import Dataset, save
+from estimators.estimator import Context, Fidelity
 from estimators.loop import Training
 from estimators.mix import Labels
 from estimators.preprocess import Standardise
+from estimators.split import Split
+from estimators.train import TrainEstimator
 from nas.draws import draw
 from search_spaces.architecture import Design, Opaque, SearchSpace, family
 from search_spaces.configuration import Configuration
@@ -32,7 +38,7 @@ CPU = torch.device("cpu")
 def designs(name, count, shape=(3, 16, 16)):
     space = SearchSpace(family(name, shape, 10), recipe_space(shape, 10, 4_000))
     drawn = (draw(space, number, 0) for number in range(20))
-    return [one.design for one in drawn if not isinstance(one, str)][:count]
+    return [one.design for one in islice((one for one in drawn if not isinstance(one, str)), count)]
 
 
 def allocated(design, n, dtype):
@@ -124,6 +130,40 @@ def test_pieces_follow_from_the_design_and_the_limit():
         MemoryError, match=r"predicted .*B, cut into 2048 pieces .*B, limit 1.0 kB; search smaller"
     ):
         pieces_within(design, 1_000)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    rng = np.random.default_rng(0)
+
+    def part(n):
+        return Split(rng.integers(0, 256, (n, 3, 8, 8), dtype=np.uint8), np.arange(n) % 10)
+
+    folder = tmp_path_factory.mktemp("data") / "data"
+    save(Dataset("random", part(128), part(40), part(20), tuple("0123456789")), folder)
+    return folder
+
+
+def test_a_batch_that_would_not_fit_is_cut_and_a_design_that_cannot_is_not_begun(saved, tmp_path):
+    design, estimator = chain({"batch_size": 64}, 256), TrainEstimator(saved, metrics=["memory"])
+    limits = {part: predict_memory(design, pieces=part) for part in (1, 2)}
+    done = {}
+    for name, limit in (
+        ("free", None),
+        ("wide", limits[1].total),
+        ("tight", limits[1].low - 1),
+        ("none", 1e6),
+    ):
+        context = Context(seed=0, scratch=tmp_path / name, memory=limit)
+        context.scratch.mkdir()
+        done[name] = estimator.evaluate(design, Fidelity(1), context)
+    assert done["none"].error.startswith("memory: predicted ") and done["none"].checkpoint is None
+    assert (
+        done["free"].metrics["loss"] == done["wide"].metrics["loss"] and done["free"].metrics["memory"] > 1e6
+    )
+    assert limits[2].total <= limits[1].low - 1 and done["tight"].error is None
+    assert done["tight"].metrics["loss"] != done["free"].metrics["loss"]  # batch norm saw the pieces
+    assert done["tight"].metrics["memory"] < done["free"].metrics["memory"]
 
 
 def build(config):

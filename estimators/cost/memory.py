@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from search_spaces.graph import Graph
     from search_spaces.op import Shape
 
-SCORED = 500  # images of a validation batch, see ``estimators.loop.predict``
+SCORED = 500  # images of a validation batch that is not cut
 MOMENTS = {"sgd": 0, "rmsprop": 1}  # values kept for each weight beside momentum; the family of Adam keeps 2
 # resident over allocated, median of 15 designs of four spaces (13 of them 2.2 to 3.8): glibc 2.36 fills no hole that an
 # aligned block left with a block of the same size (two cores, torch 2.13)
@@ -93,7 +93,8 @@ def predict_memory(
     moments = MOMENTS.get(recipe.optimizer, 2) + (recipe.momentum > 0)
     state = values + moments * parameters + (values if recipe.ema else 0.0)
     step, gradients = _peak_of_step(training, n)
-    scored = _peak_of_scoring(scoring, SCORED) + (4 + 4) * SCORED * prod(design.shape)
+    images = scored_at_once(pieces)
+    scored = _peak_of_scoring(scoring, images) + (4 + 4) * images * prod(design.shape)
     batch = float(IMAGES * recipe.batch_size * prod(design.shape))
     passing = {
         "gradients": parameters if pieces > 1 else gradients,
@@ -110,6 +111,11 @@ def predict_memory(
             "fragments": (FRAGMENTED - 1) * sum(passing.values()) if device == "cpu" else 0.0,
         }
     )
+
+
+def scored_at_once(pieces: int) -> int:
+    """Return the images of a validation batch where training batches are cut into ``pieces``: it is cut as well."""
+    return max(SCORED // pieces, 1)
 
 
 def pieces_within(design: "Design", limit: float, *, dtype: torch.dtype = torch.float32) -> int:
