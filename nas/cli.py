@@ -37,6 +37,7 @@ KINDS = (
     "executors",
     "storages",
     "metrics",
+    "proxies",
 )
 
 
@@ -321,7 +322,7 @@ def _names(kind: str) -> list[str]:
     from search_spaces.registry import Registry
 
     homes = {"spaces": "search_spaces.spaces", "ops": "search_spaces.ops", "datasets": "estimators.datasets"}
-    homes |= {"estimators": "estimators"}
+    homes |= {"estimators": "estimators", "proxies": "estimators.proxies"}
     return Registry[Any](kind, homes.get(kind, f"nas.{kind}")).names()
 
 
