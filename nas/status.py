@@ -7,6 +7,7 @@ from typing import Any
 from nas.folder import Settings
 from nas.history import best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
+from nas.trust import trusts
 
 
 def status_of(
@@ -48,6 +49,17 @@ def status_of(
         if fidelity is None
         else {"epochs": fidelity.epochs, "data": fidelity.data, "side": fidelity.side},
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
+        "signals": [
+            {
+                "signal": one.signal,
+                "tau": round(one.tau, 3),
+                "low": round(one.low, 3),
+                "high": round(one.high, 3),
+                "trials": one.n,
+                "trusted": one.earned,
+            }
+            for one in trusts(searched, problem, events)
+        ],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
         "export": str(best) if f"export {settings.round}" in events else None,
