@@ -26,7 +26,7 @@ from nas.executor import Executor, Limits, Task
 from nas.study import Study
 from nas.trust import SIGNALS, Trust, trusts
 from search_spaces.registry import nearest
-from search_spaces.space import Configuration
+from search_spaces.space import Configuration, Value
 
 if TYPE_CHECKING:
     from search_spaces.architecture import SearchSpace
@@ -112,13 +112,7 @@ class WarmStart:
         drawn = draw(self.search_space, number, self.study.seed)
         if isinstance(drawn, str):
             return None
-        own = {path: value for path, value in drawn.design.config.items() if path.startswith(PREFIX)}
-        rest = {
-            path: value
-            for path, value in self.search_space.space.default().items()
-            if not path.startswith(PREFIX)
-        }
-        config = Configuration({**own, **rest})
+        config = with_default_recipe(self.search_space, drawn.design.config)
         try:
             free = self.search_space.measure(config)
             if self.study.problem.violation(free):
@@ -146,9 +140,20 @@ class WarmStart:
         chosen, waiting = history.events[EVENT]["picks"], len(history.queue) > self.study.strategy.taken
         earned = any(one.earned for one in known if one.signal == "vote")
         if due(len(history.searched), earned) and len(history.queue) < len(chosen) and not waiting:
-            pick = chosen[len(history.queue)]
-            self.study.enqueue({path: value for path, value in pick.items() if path.startswith(PREFIX)})
+            self.study.enqueue(own_architecture(chosen[len(history.queue)]))
         return known
+
+
+def own_architecture(config: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what ``config`` says of the network."""
+    return {path: value for path, value in config.items() if path.startswith(PREFIX)}
+
+
+def with_default_recipe(search_space: "SearchSpace", config: Configuration) -> Configuration:
+    """Return the architecture of ``config`` with the recipe of the space's default design."""
+    default = search_space.space.default()
+    recipe = {path: value for path, value in default.items() if not path.startswith(PREFIX)}
+    return Configuration({**own_architecture(config), **recipe})
 
 
 def worth(trials: int | None, seconds: float | None) -> bool:

@@ -10,7 +10,9 @@ results alone.
 import argparse
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from estimators.proxy import proxies
 from experiments.proxies.cells import drawn, joined, scored
 from experiments.proxies.published import MEMBERS, PUBLISHED
 from experiments.proxies.ranks import columns, spearman
+from experiments.proxies.trained import EPOCHS, IMAGES, designs, trained
 from experiments.record import ROOT, Record
 
 MEASURED = (
@@ -31,7 +34,8 @@ MEASURED = (
 )
 TABLE = Path(os.environ.get("NAS_DATA", ROOT / "../shared/data")) / "nb201_table.npz"
 COMMAND = "python -m experiments.proxies.run"
-CELLS, SEED = 300, 0
+CELLS, DESIGNS, SEED = 300, 32, 0
+SPACES = ("mobile", "chain")
 EARLY = [*MEMBERS, "jacob-cov"]
 BARS = {"synflow": (0.65, 0.83), "jacob-cov": (0.64, 0.82), "vote": (0.78, 1.0)}
 
@@ -41,6 +45,7 @@ def part_nb201(record: Record, cifar: str, count: int) -> None:
     names = proxies.names()
     cells = {row: (design, accuracy) for row, design, accuracy in drawn(TABLE, count, SEED)}
     rows: dict[int, dict] = {}
+    about = f"{count} cells of NAS-Bench-201, CIFAR-10"
     with tempfile.TemporaryDirectory(prefix="nas-") as place:
         images.save(images.load(cifar, seed=SEED), Path(place) / "data")
         for some in (EARLY, [name for name in names if name not in EARLY]):
@@ -51,39 +56,73 @@ def part_nb201(record: Record, cifar: str, count: int) -> None:
                 rows[row] = joined(rows.get(row), record.run(name))
                 print(f"{number + 1} of {count}: row {row}, {accuracy:.2f} %", flush=True)
             if some is EARLY:
-                show_ranks(record, list(rows.values()), EARLY, count)
-    show_ranks(record, list(rows.values()), names, count)
+                show_ranks(record, about, list(rows.values()), EARLY, BARS)
+    show_ranks(record, about, list(rows.values()), names, BARS)
 
 
-def show_ranks(record: Record, rows: list[dict], names: list[str], count: int) -> None:
-    """Keep and print every signal's Spearman with the accuracies, beside what was published."""
+def part_spaces(record: Record, count: int, quantity: int, epochs: int) -> None:
+    """Score and train ``count`` designs of each space on Fashion-MNIST, and compare: all, and those of one band."""
+    names = proxies.names()
+    with tempfile.TemporaryDirectory(prefix="nas-") as place:
+        data = Path(place) / "data"
+        images.save(images.load("fashion-mnist", seed=SEED), data)
+        for space in SPACES:
+            rows = []
+            for number, (kind, design) in enumerate(designs(space, data, count)):
+                name = f"{space} {number}"
+                if record.run(name) is None:
+                    record.add(name, trained(kind, design, names, data, images=quantity, epochs=epochs))
+                rows.append(record.run(name))
+                print(
+                    f"{name} of {count}: {rows[-1]['accuracy']:.3f}, {rows[-1]['seconds']:.0f} s", flush=True
+                )
+            about = f"{space}, trained on {quantity:,} images of Fashion-MNIST"
+            show_ranks(record, f"{count} designs of {about}", rows, names)
+            band = [row for row in rows if row["kind"] == "band"]
+            show_ranks(
+                record, f"{len(band)} designs within 10 % of one number of MACs, of {about}", band, names
+            )
+
+
+def show_ranks(
+    record: Record,
+    about: str,
+    rows: list[dict],
+    names: list[str],
+    bars: Mapping[str, tuple[float, float]] = MappingProxyType({}),
+) -> None:
+    """Keep and print every signal's Spearman with the accuracies of ``rows``; without a bar it is reported."""
     accuracy = np.array([row["accuracy"] for row in rows])
     for name, values in columns(rows, names, MEMBERS).items():
         found = spearman(values, accuracy)
+        least, most = bars.get(name, (-1.0, 1.0))
+        bar = f"{least} to {most}" if name in bars else "none, reported"
+        if bars and name in PUBLISHED:
+            bar += f"; published {PUBLISHED[name]}"
         took = np.median([row["milliseconds"].get(name, 0.0) for row in rows])
-        least, most = BARS.get(name, (-1.0, 1.0))
-        known = f"published {PUBLISHED[name]}" if name in PUBLISHED else "nothing published"
-        bar = f"{least} to {most}" if name in BARS else f"none, {known}"
-        claim = (
-            f"NAS-Bench-201, {count} cells, CIFAR-10: Spearman of {name} with the test accuracy, "
-            f"95 % interval {found['low']:.2f} to {found['high']:.2f}, {took:.0f} ms"
-        )
-        holds = least <= found["rho"] <= most
-        print(f"{'holds' if holds else 'MISSED':6}  {claim}: {found['rho']:.3f}, bar {bar}", flush=True)
-        record.show(claim, found["rho"], bar, holds, seeds=[SEED], command=COMMAND)
+        rho, holds = found["rho"], least <= found["rho"] <= most
+        claim = f"{about}: Spearman of {name} with the accuracy"
+        interval = f"{found['low']:.2f} to {found['high']:.2f}, {took:.0f} ms"
+        print(f"{'holds' if holds else 'MISSED':6}  {claim}: {rho:.3f} ({interval}), bar {bar}", flush=True)
+        record.show(claim, rho, f"{bar}; 95 % interval {interval}", holds, seeds=[SEED], command=COMMAND)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cifar", required=True, help="folder of CIFAR-10 as train/ and test/ class folders")
+    parser.add_argument("--cifar", help="folder of CIFAR-10 as train/ and test/ class folders")
     parser.add_argument("--parts", default="nb201,spaces", help="of nb201, spaces (default both)")
     parser.add_argument("--quick", action="store_true", help="12 cells, 4 designs a space")
     options = parser.parse_args()
+    parts = options.parts.split(",")
     with tempfile.TemporaryDirectory() as scratch:
         script = str(Path(scratch) / "run.py") if options.quick else __file__
         record = Record(script, *MEASURED)
-        if "nb201" in options.parts.split(","):
+        if "nb201" in parts:
+            if options.cifar is None:
+                parser.error("the part nb201 needs --cifar FOLDER")
             part_nb201(record, options.cifar, 12 if options.quick else CELLS)
+        if "spaces" in parts:
+            part_spaces(record, *((4, 300, 1) if options.quick else (DESIGNS, IMAGES, EPOCHS)))
 
 
 if __name__ == "__main__":
