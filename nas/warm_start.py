@@ -89,7 +89,7 @@ class WarmStart:
         met: set[str] = set()
         for number in range(TRIES * count):
             spent = self.study.seconds - began
-            if len(scored) == count or (allowed is not None and spent > allowed):
+            if len(met) == count or (allowed is not None and spent > allowed):
                 break
             one = self._architecture(number)
             if one is not None and one[0] not in met:

@@ -1,6 +1,8 @@
 """Trust in cheap signals against a reference and loops, and searches that begin with what untrained networks favour."""
 
 import itertools
+from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,16 +10,20 @@ from scipy.stats import kendalltau
 
 import nas
 from estimators.dataset import load
-from estimators.estimator import Fidelity
+from estimators.estimator import Fidelity, Result
 from nas import warm_start
 from nas.cli import _signal, main
+from nas.executor import Executor
 from nas.folder import Settings
 from nas.plan import Finals
 from nas.session import Session
 from nas.trial import Objective, Problem, Step, Trial
 from nas.trust import LEAST, RESAMPLES, Trust, kendall, trusts
-from nas.warm_start import MEMBERS, due, members_of, picks, worth
+from nas.warm_start import MEMBERS, WarmStart, due, members_of, picks, worth
+from search_spaces.architecture import SearchSpace
+from search_spaces.recipe import recipe_space
 from search_spaces.space import Configuration, Space
+from search_spaces.spaces.chain import Chain
 
 
 @pytest.mark.parametrize("n", [2, 7, 40])
@@ -103,6 +109,62 @@ def test_picks_are_the_best_of_parts_of_equal_work():
     assert sorted(parts) == list(range(10)) and set(parts[:2]) == {4, 5}
     for one, part in zip(chosen, parts, strict=True):
         assert ranks[one] == max(ranks[i] for i in range(60) if macs[i] // 6 == part)
+
+
+class Slow(Executor):
+    """Scores every design by its parameters after a while, or fails."""
+
+    def __init__(self, clock, error=None):
+        self.clock, self.error, self.count = clock, error, 0
+
+    def submit(self, task):
+        self.count += 1
+        self.clock[0] += 1.0
+        future = Future()
+        metrics = {"synflow": float(task.design.parameters)}
+        future.set_result(Result(metrics={} if self.error else metrics, seconds=1.0, error=self.error))
+        return future
+
+    def stop(self): ...
+
+    def close(self): ...
+
+
+def opened(monkeypatch, error=None):
+    """Return a warm start whose scores take a second each of a clock that nothing else moves."""
+    clock = [0.0]
+    family = Chain((1, 8, 8), 2)
+    space = SearchSpace(family, recipe_space(family.shape, 2, 100))
+    study = nas.Study(space.space, key=space.key, measure=space.measure, strategy="random")
+    monkeypatch.setattr(nas.Study, "seconds", property(lambda study: clock[0]))
+    executor = Slow(clock, error)
+    return study, executor, WarmStart(study, space, executor, None, ["synflow"], scratch=Path(), settings={})
+
+
+def test_the_sample_takes_its_share_of_the_time(monkeypatch):
+    study, executor, warm = opened(monkeypatch)
+    warm.begin(None, 2_000.0)
+    event = study.history.events["warm start"]
+    assert executor.count == event["scored"] == 41 and event["seconds"] <= 0.02 * 2_000 + 1
+    assert len(event["picks"]) == 10
+    warm.begin(None, 2_000.0)
+    assert executor.count == 41
+
+
+def test_what_is_too_little_or_fails_leaves_the_search_alone(monkeypatch):
+    study, executor, warm = opened(monkeypatch)
+    warm.begin(None, 149.0)
+    assert executor.count == 0 and "warm start" not in study.history.events
+    warm.begin(None, 500.0)
+    assert (
+        study.history.events["warm start"]["scored"] == 11 and not study.history.events["warm start"]["picks"]
+    )
+    study, executor, warm = opened(monkeypatch, error="memory: too large")
+    warm.begin(40, None)
+    assert executor.count == 40 and study.history.events["warm start"]["picks"] == []
+    first = study.ask()
+    study.tell(first, 1.0)
+    assert {one.signal for one in warm.keep_up()} <= {"parameters", "macs"} and not study.history.queue
 
 
 @pytest.fixture
