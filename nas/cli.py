@@ -24,6 +24,7 @@ SETTINGS = (
     "root",
     "side",
     "weights",
+    "warm_start",
 )
 KINDS = (
     "spaces",
@@ -37,6 +38,7 @@ KINDS = (
     "executors",
     "storages",
     "metrics",
+    "proxies",
 )
 
 
@@ -144,6 +146,10 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         ("precision", "auto, float32, bfloat16 or float16"),
         ("root", "folder of torchvision's files"),
         ("weights", "file or folder of pretrained weights, for a space that takes some (backbone)"),
+        (
+            "warm-start",
+            "what untrained networks are picked by: vote, none or a proxy (see `nas list proxies`)",
+        ),
     ):
         search.add_argument(f"--{name}", help=text)
     search.add_argument("--objective", action="append", help="metric to optimise; may stand several times")
@@ -275,6 +281,7 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         lines += [f"    {path} = {value}" for path, value in status["best"]["config"].items()]
         lines.append("best trials:")
         lines += [f"  {_row(trial, metrics)}" for trial, metrics in run.standing()[:5]]
+    lines += [f"signal {_signal(one)}" for one in status["signals"]]
     failures = [t for t in run.trials if t.failed]
     lines += [f"failed: trial {t.number}: {t.last.error}" for t in failures[:5]]
     if len(failures) > 5:
@@ -303,6 +310,15 @@ def _row(trial: Any, metrics: Mapping[str, float]) -> str:
         name: metrics[name] for name in ("accuracy", "loss", "latency", "params", "macs") if name in metrics
     }
     return f"trial {trial.number:4}  {_numbers(shown)}  {trial.seconds:.1f} s"
+
+
+def _signal(one: Mapping[str, Any]) -> str:
+    """Say how well a cheap signal ranks what was trained, and whether it has a say for that."""
+    said = "trusted" if one["trusted"] else "not trusted"
+    return (
+        f"{one['signal']}: Kendall's tau {one['tau']:.2f} ({one['low']:.2f} to {one['high']:.2f}) "
+        f"with the results of {one['trials']} trials, {said}"
+    )
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -343,7 +359,7 @@ def _names(kind: str) -> list[str]:
     from search_spaces.registry import Registry
 
     homes = {"spaces": "search_spaces.spaces", "ops": "search_spaces.ops", "datasets": "estimators.datasets"}
-    homes |= {"estimators": "estimators"}
+    homes |= {"estimators": "estimators", "proxies": "estimators.proxies"}
     return Registry[Any](kind, homes.get(kind, f"nas.{kind}")).names()
 
 

@@ -25,6 +25,7 @@ from nas.scheduler import schedulers
 from nas.strategy import strategies
 from nas.tracker import trackers
 from nas.trial import Budget, Constraint, Objective
+from nas.warm_start import members_of
 from search_spaces.architecture import spaces
 from search_spaces.registry import nearest
 
@@ -39,6 +40,7 @@ TEXTS = (
     "precision",
     "root",
     "weights",
+    "warm_start",
 )
 EXAMPLES = {"objectives": "[accuracy]", "constraints": '["params<=1e6"]', "trackers": "[terminal]"}
 OWN = "own"  # the space of a search over a user's own ``build(config) -> nn.Module``
@@ -69,6 +71,7 @@ class Settings:
     root: str | None = None
     side: int | None = None
     weights: str | None = None
+    warm_start: str | None = None
     ladder: tuple[tuple[float, ...], ...] = ()
     cost: tuple[float, float] | None = None
     memory: int | None = None
@@ -87,6 +90,7 @@ class Settings:
         ):
             if name != OWN and name not in registry.names():  # type: ignore[attr-defined]
                 raise ValueError(f"no {registry.kind} {name!r}; {nearest(name, registry.names())}")  # type: ignore[attr-defined]
+        members_of(self.warm_start, self.strategy)
         if not self.objectives:
             raise ValueError("objectives is empty; give at least one metric, for example accuracy")
         for name in self.objectives:

@@ -43,6 +43,7 @@ from nas.status import status_of
 from nas.study import Study
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
+from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.space import Configuration
 
@@ -117,6 +118,7 @@ class Session:
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
         self.memory = settings.memory or limit_at_start()  # runs of before have none
+        self.warm_start = self._warm_start()
 
     def _keep_fit(self, latencies: Latencies) -> None:
         """Predict latencies as before the interruption; in a new run, find out how and store it."""
@@ -125,6 +127,22 @@ class Session:
             latencies.restore(stored)
         else:
             self.study.note("latency table", latencies.about())
+
+    def _warm_start(self) -> WarmStart:
+        """Return what proposes designs by untrained networks; without members it only measures what is counted."""
+        from estimators.zero_cost import ZeroCost
+
+        members = members_of(self.settings.warm_start, self.settings.strategy)
+        return WarmStart(
+            self.study,
+            self.search_space,
+            self.executor,
+            ZeroCost(self.folder.data, members),
+            members,
+            scratch=self.folder.checkpoints / "scores",
+            settings=self._context(),
+            memory=self.memory,
+        )
 
     def _trackers(self, resumed: bool) -> list[Tracker]:
         problem, built = self.study.problem, []
@@ -182,6 +200,8 @@ class Session:
         if settings.budget is not None:
             seconds = settings.began + search_seconds(settings.budget - settings.began)
         budget = Budget(settings.trials, seconds)
+        self.warm_start.begin(settings.trials, settings.budget)
+        self._keep_up()
         self.study.run(
             self.estimator,
             self.search_space.decode,
@@ -190,7 +210,7 @@ class Session:
             folder=self.folder.checkpoints,
             limits=self._limits,
             settings=self._context(),
-            between=self._tick,
+            between=self._between,
         )
 
     def _measure_front(self) -> None:
@@ -333,8 +353,13 @@ class Session:
 
     # what they share
 
-    def _tick(self) -> None:
+    def _between(self) -> None:
+        self._keep_up()
         self.status("running")
+
+    def _keep_up(self) -> None:
+        if signals := self.warm_start.keep_up():
+            self.study.compare(signals)
 
     def _limits(self, trial: Trial) -> Limits:
         if self.cost is None or trial.asked is None:

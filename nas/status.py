@@ -9,6 +9,7 @@ from estimators.cost.seconds import Interval
 from nas.folder import Settings
 from nas.history import best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
+from nas.trust import trusts
 
 
 def status_of(
@@ -56,6 +57,17 @@ def status_of(
         else {"epochs": fidelity.epochs, "data": fidelity.data, "side": fidelity.side},
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "latency": _latency(events, settings.round),
+        "signals": [
+            {
+                "signal": one.signal,
+                "tau": round(one.tau, 3),
+                "low": round(one.low, 3),
+                "high": round(one.high, 3),
+                "trials": one.n,
+                "trusted": one.earned,
+            }
+            for one in trusts(searched, problem, events)
+        ],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
         "export": str(best) if f"export {settings.round}" in events else None,

@@ -45,6 +45,7 @@ from nas.strategy import strategies
 from nas.supervise import Reports
 from nas.tracker import Tracker
 from nas.trial import Budget, Constraint, Metrics, Objective, Step, Trial, checked_metrics
+from nas.trust import Trust
 from search_spaces.space import Configuration, Space, Value
 
 # what no function needs to return
@@ -420,6 +421,10 @@ class Study:
                 self.trackers.remove(tracker)
                 with contextlib.suppress(OSError):  # a full disk is told of by what needs it
                     self.note("tracker failed", f"{type(tracker).__name__}: {error!r}")
+
+    def compare(self, signals: Sequence[Trust]) -> None:
+        """Tell the trackers how well cheap signals rank what was trained."""
+        self._track("compared", signals, self.history.results)
 
     def end(self, summary: Mapping[str, Any]) -> None:
         """Tell the trackers that the search is over."""

@@ -1,11 +1,12 @@
 """What a tracker is: it shows a running search somewhere. Its failure never fails a run."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.trial import Metrics, Problem, Step, Trial
+from nas.trust import Trust
 from search_spaces.registry import Registry
 
 trackers: "Registry[type[Tracker]]" = Registry("tracker", "nas.trackers")
@@ -27,6 +28,9 @@ class Tracker(ABC):
     @abstractmethod
     def logged(self, trial: Trial, step: Step, best: Trial | None) -> None:
         """A step of ``trial`` has finished; ``best`` is the incumbent after it."""
+
+    def compared(self, signals: Sequence[Trust], step: int) -> None:
+        """How well cheap signals rank what was trained, after so many steps."""
 
     @abstractmethod
     def ended(self, trials: Mapping[int, Trial], best: Trial | None, summary: Mapping[str, Any]) -> None:

@@ -3,8 +3,8 @@
 The forward pass is played through node by node, then the backward pass in reverse: what autograd keeps, the values that
 a later node still needs, gradients under way, gradients of weights as they come, and what an op needs while it runs
 (``estimators.cost.liveness``). Beside that there are the optimizer's and the average's tensors, the copy that a stop
-falls back to, the batch, and a validation batch without gradients. What torch allocates is met to a few per cent in float32
-(``tests/test_memory.py``); what stays resident on a CPU is more by a measured factor, which is far less certain.
+falls back to, the batch, and a validation batch without gradients. What torch allocates is met to a few per cent in
+float32 (``tests/test_memory.py``); what stays resident on a CPU is more by a measured factor, far less certain.
 
 Notation
     n       images in a batch, or in a piece of one

@@ -15,7 +15,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from tensorboard.util.tensor_util import make_tensor_proto
 
 from nas.tracker import Tracker, trackers
 from nas.trial import Metrics, Problem, Step, Trial
+from nas.trust import Trust
 from search_spaces.space import Choice, Configuration, Float, Int, Value
 
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "latency", "params", "macs", "seconds")
@@ -106,6 +107,14 @@ class TensorBoard(Tracker):
         if best.number != self._best and self.draw is not None and (png := self.draw(best.config)):
             events.append(_image_event("best/network", png, self._steps))
         self._best = best.number
+        self._write(self.root, events)
+
+    def compared(self, signals: Sequence[Trust], step: int) -> None:
+        events = [
+            _scalar_event(f"signal/{one.signal}/{name}", value, step)
+            for one in signals
+            for name, value in (("tau", one.tau), ("low", one.low), ("high", one.high))
+        ]
         self._write(self.root, events)
 
     def ended(self, trials: Mapping[int, Trial], best: Trial | None, summary: Mapping[str, Any]) -> None:

@@ -1,0 +1,76 @@
+"""Proxies on designs of a searched space that were trained: all with the default recipe, so that networks alone differ.
+
+Half of the designs are random, half have multiply-accumulates within 10 % of the middle of the space: there, nothing
+that only counts them can rank.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from estimators.dataset import open_saved
+from estimators.estimator import Context, Fidelity
+from estimators.train import TrainEstimator
+from estimators.zero_cost import score
+from nas.calibration import threads
+from nas.draws import draw
+from nas.joint import joint_space
+from nas.warm_start import with_default_recipe
+from search_spaces.architecture import Design
+
+BAND = 0.1  # of the middle, to both sides
+SAMPLE = 200  # draws whose median is the middle
+MOST = 6  # times the default's multiply-accumulates: beyond it a design is not trained
+IMAGES, EPOCHS, SEED = 6_000, 8, 0
+
+
+def designs(name: str, data: Path, number: int) -> Iterator[tuple[str, Design]]:
+    """Yield ``number`` different networks of the space ``name`` with what they are: "random" or "band"."""
+    space = joint_space(open_saved(data), name)
+    limit = MOST * space.measure(space.space.default())["macs"]
+    sample = [one for i in range(SAMPLE) if (one := _design(space, i)) is not None and one.macs <= limit]
+    middle = float(np.median([one.macs for one in sample]))
+    met: set[str] = set()
+    for kind, low, high in (("random", 0.0, limit), ("band", (1 - BAND) * middle, (1 + BAND) * middle)):
+        found = 0
+        for i in count():
+            one = _design(space, i)
+            if one is not None and low <= one.macs <= high and one.key not in met:
+                met.add(one.key)
+                found += 1
+                yield kind, one
+            if found == number // 2:
+                break
+
+
+def _design(space, number: int) -> Design | None:
+    drawn = draw(space, number, SEED)
+    if isinstance(drawn, str):
+        return None
+    try:
+        one = space.decode(with_default_recipe(space, drawn.design.config))
+        return one if one.macs else None
+    except ValueError:  # the default recipe's images are too small for it
+        return None
+
+
+def trained(kind: str, design: Design, names: list[str], data: Path, *, images: int, epochs: int) -> dict:
+    """Score and train ``design``; return what ``cells.scored`` does, with validation accuracy and seconds."""
+    found = score(design, names, data, seed=SEED)
+    share = min(1.0, images / len(open_saved(data).train))
+    with TemporaryDirectory(prefix="nas-") as scratch:
+        context = Context(seed=SEED, scratch=Path(scratch), epochs=epochs, horizon=epochs, threads=threads())
+        result = TrainEstimator(data).evaluate(design, Fidelity(epochs, share), context)
+    assert result.error is None, result.error
+    return {
+        "kind": kind,
+        "accuracy": result.metrics["accuracy"],
+        "seconds": result.seconds,
+        "parameters": design.parameters,
+        "macs": design.macs,
+        "values": {name: one.value for name, one in found.items()},
+        "milliseconds": {name: round(1e3 * one.seconds, 1) for name, one in found.items()},
+    }

@@ -1,0 +1,92 @@
+"""Whether a cheap signal tells the truth: its rank correlation with trained results, as a search runs.
+
+A cheap signal is never trusted unmeasured: published proxies rank one space well and another not at all, and seldom
+better than counting parameters. A signal has earned its say when the interval of its tau lies above 0.
+
+Notation
+    n     trials compared       a, b   (n,) a signal and the results, more is better
+    A     (n, n) signs of a_i - a_j, so B       w   (n,) how often each trial is in a resample
+
+    tau-b = w^T (A B) w / sqrt(w^T A^2 w  w^T B^2 w)      (Kendall 1945, products by elements)
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from estimators.proxy import vote
+from nas.trial import Problem, Trial
+
+SIGNALS = "signals"  # events "signals 7": what proxies say of trial 7
+FREE = {"parameters": "params", "macs": "macs"}  # signals that are counted, by the metric they are
+RESAMPLES = 500
+COVERED = 0.95
+LEAST = 10  # trials before which no signal has earned anything
+MOST = 200  # trials compared, the first ones
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Kendall's ``tau`` of ``signal`` with the results of ``n`` trials, and its 95 % bootstrap interval."""
+
+    signal: str
+    tau: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def earned(self) -> bool:
+        """Whether the signal may have a say: enough trials, and an interval above 0."""
+        return self.n >= LEAST and self.low > 0
+
+
+def trusts(
+    trials: Iterable[Trial], problem: Problem, events: Mapping[str, object], members: Iterable[str] = ()
+) -> list[Trust]:
+    """Return how parameters, MACs and the vote of ``members`` rank the first results of ``trials``.
+
+    The results are those of first steps, the next dearer signal. Of trials that failed nothing is known; repeats and
+    forks do not count. A signal that fewer than two trials have, or that is the same for all, is left out.
+    """
+    told = [trial for trial in trials if trial.replicate == 0 and trial.parent is None and trial.steps]
+    told = [trial for trial in told if trial.steps[0].error is None][:MOST]
+    results = [-float(rank) for rank in problem.ranks([{**t.free, **t.steps[0].metrics} for t in told])]
+    by_signal = {
+        signal: {place: trial.free[name] for place, trial in enumerate(told) if name in trial.free}
+        for signal, name in FREE.items()
+    }
+    scores = {place: events.get(f"{SIGNALS} {trial.number}") for place, trial in enumerate(told)}
+    by_signal["vote"] = _voted({p: one for p, one in scores.items() if isinstance(one, Mapping)}, members)
+    found = []
+    for signal, values in by_signal.items():
+        if len(set(values.values())) > 1:
+            a, b = np.array(list(values.values())), np.array([results[place] for place in values])
+            found.append(Trust(signal, *kendall(a, b), len(a)))
+    return found
+
+
+def _voted(scores: Mapping[int, Mapping[str, float]], members: Iterable[str]) -> dict[int, float]:
+    """Return the vote by place: of ``members``, or of whatever the scores hold."""
+    names = list(members) or sorted({name for one in scores.values() for name in one})
+    if not names or not scores:
+        return {}
+    columns = {name: [one.get(name, np.nan) for one in scores.values()] for name in names}
+    return dict(zip(scores, vote(columns).tolist(), strict=True))
+
+
+def kendall(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+    """Return tau-b of ``a`` and ``b`` (n,), and the ends of the percentile bootstrap's interval over the n.
+
+    The resamples are the same for the same n. Ones in which all values are equal count as 0: they say nothing.
+    """
+    n = len(a)
+    first, second = (np.sign(values[:, None] - values[None, :]) for values in (a, b))
+    rng = np.random.default_rng(n)
+    w = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])
+    both, one, other = (((w @ m) * w).sum(1) for m in (first * second, first**2, second**2))
+    scale = np.sqrt(one * other)
+    tau = np.where(scale > 0, both / np.where(scale > 0, scale, 1.0), 0.0)
+    low, high = np.quantile(tau[1:], [(1 - COVERED) / 2, (1 + COVERED) / 2])
+    return float(tau[0]), float(low), float(high)

@@ -1,0 +1,183 @@
+"""A search's first designs by what untrained networks say, as far as that has been measured to be true.
+
+Architectures are drawn from the space and scored by zero-cost proxies before the first trial. The sample is cut into
+parts by multiply-accumulates and the best of each part is picked: the picks cost what random designs cost, and no
+signal that follows size alone can fill the search with giants. A pick is enqueued as a partial configuration; its
+recipe is the strategy's.
+
+    starts 1, 3, 5, 7          a pick; the others, the default design first, are the strategy's own
+    starts 11, 15, ... 31      a pick, while the signal has earned its say (see ``nas.trust``)
+
+What is enqueued are rows of the store, and so are scores: a resume decides nothing anew. Where time is the budget,
+scoring takes at most ``SHARE`` of it; with a budget of trials as many architectures are scored as trials are asked
+for, at most ``MOST``. Smaller budgets are left alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from estimators.estimator import Context, Estimator, Fidelity
+from estimators.proxy import proxies, vote
+from nas.draws import draw
+from nas.executor import Executor, Limits, Task
+from nas.study import Study
+from nas.trust import SIGNALS, Trust, trusts
+from search_spaces.registry import nearest
+from search_spaces.space import Configuration, Value
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import SearchSpace
+
+NONE, VOTE = "none", "vote"
+MEMBERS = ("zico", "naswot", "synflow")  # the best published on NAS-Bench-201, see experiments/proxies
+EVENT = "warm start"
+SHARE = 0.02  # of the seconds of a budget, for the sample; scores of trials are a fraction of a training each
+SHORTEST = 150.0  # seconds of a budget below which nothing is scored
+LEAST, MOST = 32, 256  # architectures
+TRIES = 16  # draws for each architecture that is to be scored
+SLOWEST = 30.0  # seconds that one design's scores may take
+FIRST, LAST, PICKS = 8, 32, 10
+PREFIX = "architecture."
+
+
+def members_of(name: str | None, strategy: str) -> tuple[str, ...]:
+    """Return the proxies that the setting ``name`` asks for; a ``ValueError`` guesses what was meant.
+
+    ``None`` is the vote for the strategy "auto" and nothing for a strategy that was named: that is then itself alone.
+    """
+    if name is None:
+        name = VOTE if strategy == "auto" else NONE
+    if name in (NONE, VOTE):
+        return MEMBERS if name == VOTE else ()
+    if name not in proxies.names():
+        raise ValueError(f"no warm start {name!r}; {nearest(name, [NONE, VOTE, *proxies.names()])}")
+    return (name,)
+
+
+class WarmStart:
+    """Scores architectures and trials by ``members`` in the executor's worker, and enqueues what is due."""
+
+    def __init__(
+        self,
+        study: Study,
+        search_space: "SearchSpace",
+        executor: Executor,
+        estimator: Estimator,
+        members: Sequence[str],
+        *,
+        scratch: Path,
+        settings: Mapping[str, Any],
+        memory: int | None = None,
+    ) -> None:
+        self.study, self.search_space, self.executor = study, search_space, executor
+        self.estimator, self.members = estimator, tuple(members)
+        self.scratch, self.settings = scratch, settings
+        self.limits = Limits(seconds=SLOWEST, memory=memory)
+
+    def begin(self, trials: int | None, seconds: float | None) -> None:
+        """Score a sample unless that was done, or the search has begun without; ``seconds`` are those of the budget."""
+        known = self.study.history
+        begun = EVENT in known.events or bool(known.trials)
+        if begun or not self.members or not worth(trials, seconds):
+            return
+        began, allowed = self.study.seconds, None if seconds is None else SHARE * seconds
+        count = MOST if trials is None else min(MOST, trials)
+        scored: list[tuple[Configuration, float, Mapping[str, float]]] = []
+        met: set[str] = set()
+        for number in range(TRIES * count):
+            spent = self.study.seconds - began
+            if len(met) == count or (allowed is not None and spent > allowed):
+                break
+            one = self._architecture(number)
+            if one is not None and one[0] not in met:
+                met.add(one[0])
+                if values := self.scores(one[1]):
+                    scored.append((one[1], one[2], values))
+        chosen = picks(scored, self.members) if len(scored) >= LEAST else []
+        self.study.note(
+            EVENT,
+            {
+                "members": list(self.members),
+                "scored": len(scored),
+                "seconds": round(self.study.seconds - began, 3),
+                "picks": [dict(config) for config in chosen],
+            },
+        )
+
+    def _architecture(self, number: int) -> tuple[str, Configuration, float] | None:
+        """Return key, configuration with the default recipe, and MACs of a feasible draw."""
+        drawn = draw(self.search_space, number, self.study.seed)
+        if isinstance(drawn, str):
+            return None
+        config = with_default_recipe(self.search_space, drawn.design.config)
+        try:
+            free = self.search_space.measure(config)
+            if self.study.problem.violation(free):
+                return None
+            return self.search_space.key(config), config, free["macs"]
+        except ValueError:
+            return None
+
+    def scores(self, config: Configuration) -> Mapping[str, float]:
+        """Return the members' values of the design of ``config``; empty where there are none."""
+        context = Context(seed=self.study.seed, scratch=self.scratch, deadline=SLOWEST, **self.settings)
+        task = Task(self.estimator, self.search_space.decode(config), Fidelity(), context, self.limits)
+        result = self.executor.submit(task).result()
+        return {} if result.error is not None or result.stopped else dict(result.metrics)
+
+    def keep_up(self) -> list[Trust]:
+        """Score the trials that were not, enqueue a pick if one is due, and return how true the signals are."""
+        history = self.study.history
+        if EVENT not in history.events:
+            return trusts(history.searched.values(), self.study.problem, history.events)
+        for trial in list(history.searched.values()):
+            if trial.steps and f"{SIGNALS} {trial.number}" not in history.events and trial.number < LAST:
+                self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config))
+        known = trusts(history.searched.values(), self.study.problem, history.events, self.members)
+        chosen, waiting = history.events[EVENT]["picks"], len(history.queue) > self.study.strategy.taken
+        earned = any(one.earned for one in known if one.signal == "vote")
+        if due(len(history.searched), earned) and len(history.queue) < len(chosen) and not waiting:
+            self.study.enqueue(own_architecture(chosen[len(history.queue)]))
+        return known
+
+
+def own_architecture(config: Mapping[str, Value]) -> dict[str, Value]:
+    """Return what ``config`` says of the network."""
+    return {path: value for path, value in config.items() if path.startswith(PREFIX)}
+
+
+def with_default_recipe(search_space: "SearchSpace", config: Configuration) -> Configuration:
+    """Return the architecture of ``config`` with the recipe of the space's default design."""
+    default = search_space.space.default()
+    recipe = {path: value for path, value in default.items() if not path.startswith(PREFIX)}
+    return Configuration({**own_architecture(config), **recipe})
+
+
+def worth(trials: int | None, seconds: float | None) -> bool:
+    """Return whether a budget is large enough for a sample."""
+    return (trials is None or trials >= LEAST) and (seconds is None or seconds >= SHORTEST)
+
+
+def due(start: int, earned: bool) -> bool:
+    """Return whether start ``start``, from 0, is a pick's; after the first ones only if the signal ``earned`` it."""
+    if start < FIRST:
+        return start % 2 == 1
+    return earned and start < LAST and start % 4 == 3
+
+
+def picks(
+    scored: Sequence[tuple[Configuration, float, Mapping[str, float]]], members: Sequence[str]
+) -> list[Configuration]:
+    """Return the best by the vote of each of ``PICKS`` parts of ``scored`` (configuration, MACs, scores).
+
+    The parts have equal counts and are cut by MACs; the picks come from the middle outwards, so that the first ones are
+    of usual size.
+    """
+    share = vote({name: [values.get(name, np.nan) for _, _, values in scored] for name in members})
+    order = np.argsort([macs for _, macs, _ in scored], kind="stable")
+    best = [int(part[np.argmax(share[part])]) for part in np.array_split(order, PICKS)]
+    outwards = sorted(range(PICKS), key=lambda part: (abs(part - (PICKS - 1) / 2), part))
+    return [scored[best[part]][0] for part in outwards]

@@ -1,0 +1,231 @@
+"""Trust in cheap signals against a reference and loops, and searches that begin with what untrained networks favour."""
+
+import itertools
+from concurrent.futures import Future
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import kendalltau
+
+import nas
+from estimators.dataset import load
+from estimators.estimator import Fidelity, Result
+from nas import warm_start
+from nas.cli import _signal, main
+from nas.executor import Executor
+from nas.folder import Settings
+from nas.plan import Finals
+from nas.session import Session
+from nas.trial import Objective, Problem, Step, Trial
+from nas.trust import LEAST, RESAMPLES, Trust, kendall, trusts
+from nas.warm_start import MEMBERS, WarmStart, due, members_of, picks, worth
+from search_spaces.architecture import SearchSpace
+from search_spaces.recipe import recipe_space
+from search_spaces.space import Configuration, Space
+from search_spaces.spaces.chain import Chain
+
+
+@pytest.mark.parametrize("n", [2, 7, 40])
+def test_tau_is_scipys_also_with_ties(n):
+    rng = np.random.default_rng(n)
+    a, b = rng.integers(0, 6, n).astype(float), rng.integers(0, 6, n) + rng.integers(0, 2, n) / 2
+    a[0], b[0] = 9.0, 9.0
+    assert kendall(a, b)[0] == pytest.approx(kendalltau(a, b).statistic)
+
+
+def test_the_interval_is_that_of_resampled_pairs():
+    rng = np.random.default_rng(3)
+    a = rng.standard_normal(12)
+    b = a + rng.standard_normal(12)
+    counts = np.random.default_rng(12).multinomial(12, np.full(12, 1 / 12), size=RESAMPLES)
+    taus = []
+    for count in counts:
+        rows = np.repeat(np.arange(12), count)
+        agree = ties_a = ties_b = 0.0
+        for i, j in itertools.permutations(rows, 2):
+            first, second = np.sign(a[i] - a[j]), np.sign(b[i] - b[j])
+            agree, ties_a, ties_b = agree + first * second, ties_a + first**2, ties_b + second**2
+        taus.append(agree / np.sqrt(ties_a * ties_b) if ties_a * ties_b else 0.0)
+    tau, low, high = kendall(a, b)
+    assert (low, high) == pytest.approx(tuple(np.quantile(taus, [0.025, 0.975])))
+    assert low < tau < high
+
+
+def told(number: int, accuracy: float, params: float, error: str | None = None) -> Trial:
+    step = Step(number, number, Fidelity(), metrics={"accuracy": accuracy}, error=error)
+    return Trial(number, Configuration({"a": number}), free={"params": params, "macs": 1.0}, steps=(step,))
+
+
+def test_signals_are_compared_with_the_first_results():
+    problem = Problem(Space(), (Objective("accuracy"),))
+    trials = [told(i, 0.1 * i, float(i)) for i in range(LEAST)]
+    trials += [
+        told(99, 0.0, 1e9, error="nan: no number"),
+        Trial(100, Configuration({}), free={"params": 5.0}),
+    ]
+    events = {f"signals {i}": {"synflow": -float(i)} for i in range(4)}
+    found = {one.signal: one for one in trusts(trials, problem, events)}
+    assert set(found) == {"parameters", "vote"}  # MACs are the same for all
+    assert found["parameters"] == Trust("parameters", 1.0, 1.0, 1.0, LEAST) and found["parameters"].earned
+    assert found["vote"].tau == -1.0 and found["vote"].n == 4 and not found["vote"].earned
+    assert trusts([], problem, {}) == []
+
+
+def test_a_signal_needs_trials_and_an_interval_above_zero():
+    assert Trust("vote", 0.5, 0.1, 0.8, LEAST).earned
+    assert not Trust("vote", 0.5, 0.1, 0.8, LEAST - 1).earned
+    assert not Trust("vote", 0.5, -0.01, 0.8, 50).earned
+
+
+def test_who_names_a_strategy_gets_it_alone():
+    assert members_of(None, "auto") == MEMBERS and members_of(None, "random") == ()
+    assert members_of("none", "auto") == () and members_of("snip", "random") == ("snip",)
+    with pytest.raises(ValueError, match="no warm start 'synflo'; did you mean 'synflow'"):
+        Settings.parse({"data": "digits", "trials": 50, "warm_start": "synflo"})
+
+
+def test_small_budgets_are_left_alone():
+    assert worth(32, None) and worth(None, 150.0) and worth(40, 200.0)
+    assert not worth(31, None) and not worth(None, 149.0) and not worth(40, 100.0)
+
+
+def test_half_of_the_first_starts_are_picks_and_later_ones_are_earned():
+    assert [start for start in range(40) if due(start, False)] == [1, 3, 5, 7]
+    assert [start for start in range(40) if due(start, True)] == [1, 3, 5, 7, 11, 15, 19, 23, 27, 31]
+
+
+def test_picks_are_the_best_of_parts_of_equal_work():
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((60, 2))
+    macs = rng.permutation(60).astype(float)
+    scored = [
+        (Configuration({"architecture.a": i}), macs[i], {"x": scores[i, 0], "y": scores[i, 1]})
+        for i in range(60)
+    ]
+    ranks = scores.argsort(0).argsort(0).sum(1)
+    chosen = [config["architecture.a"] for config in picks(scored, ("x", "y"))]
+    parts = [int(macs[one] // 6) for one in chosen]
+    assert sorted(parts) == list(range(10)) and set(parts[:2]) == {4, 5}
+    for one, part in zip(chosen, parts, strict=True):
+        assert ranks[one] == max(ranks[i] for i in range(60) if macs[i] // 6 == part)
+
+
+class Slow(Executor):
+    """Scores every design by its parameters after a while, or fails."""
+
+    def __init__(self, clock, error=None):
+        self.clock, self.error, self.count = clock, error, 0
+
+    def submit(self, task):
+        self.count += 1
+        self.clock[0] += 1.0
+        future = Future()
+        metrics = {"synflow": float(task.design.parameters)}
+        future.set_result(Result(metrics={} if self.error else metrics, seconds=1.0, error=self.error))
+        return future
+
+    def stop(self): ...
+
+    def close(self): ...
+
+
+def opened(monkeypatch, error=None):
+    """Return a warm start whose scores take a second each of a clock that nothing else moves."""
+    clock = [0.0]
+    family = Chain((1, 8, 8), 2)
+    space = SearchSpace(family, recipe_space(family.shape, 2, 100))
+    study = nas.Study(space.space, key=space.key, measure=space.measure, strategy="random")
+    monkeypatch.setattr(nas.Study, "seconds", property(lambda study: clock[0]))
+    executor = Slow(clock, error)
+    return study, executor, WarmStart(study, space, executor, None, ["synflow"], scratch=Path(), settings={})
+
+
+def test_the_sample_takes_its_share_of_the_time(monkeypatch):
+    study, executor, warm = opened(monkeypatch)
+    warm.begin(None, 2_000.0)
+    event = study.history.events["warm start"]
+    assert executor.count == event["scored"] == 41 and event["seconds"] <= 0.02 * 2_000 + 1
+    assert len(event["picks"]) == 10
+    warm.begin(None, 2_000.0)
+    assert executor.count == 41
+
+
+def test_what_is_too_little_or_fails_leaves_the_search_alone(monkeypatch):
+    study, executor, warm = opened(monkeypatch)
+    warm.begin(None, 149.0)
+    assert executor.count == 0 and "warm start" not in study.history.events
+    warm.begin(None, 500.0)
+    assert (
+        study.history.events["warm start"]["scored"] == 11 and not study.history.events["warm start"]["picks"]
+    )
+    study, executor, warm = opened(monkeypatch, error="memory: too large")
+    warm.begin(40, None)
+    assert executor.count == 40 and study.history.events["warm start"]["picks"] == []
+    first = study.ask()
+    study.tell(first, 1.0)
+    assert {one.signal for one in warm.keep_up()} <= {"parameters", "macs"} and not study.history.queue
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Six architectures and three parts suffice; final trainings are an epoch; one thread."""
+    monkeypatch.setattr(warm_start, "LEAST", 6)
+    monkeypatch.setattr(warm_start, "PICKS", 3)
+    monkeypatch.setattr("nas.session.threads", lambda: 1)
+    monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals((trials[0],), 1))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    digits = load("digits")
+    keep = digits.train.y < 2
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(path, x=digits.train.x[keep][:80], y=digits.train.y[keep][:80])
+    return path
+
+
+OPTIONS = {"strategy": "evolution", "warm_start": "synflow", "constraints": ["macs<=3e5"], "seed": 1}
+
+
+def own(config):
+    return {path: value for path, value in config.items() if path.startswith("architecture.")}
+
+
+def test_a_search_begins_with_picks_and_says_how_true_they_were(quick, small, tmp_path, monkeypatch, capsys):
+    run = nas.search(small, trials=6, out=tmp_path / "run", trackers=["tensorboard"], **OPTIONS)
+    event, searched = run.history.events["warm start"], [t for t in run.trials if t.replicate == 0]
+    assert event["members"] == ["synflow"] and event["scored"] == 6 and len(event["picks"]) == 3
+    assert [own(searched[start].config) for start in (1, 3, 5)] == [own(pick) for pick in event["picks"]]
+    assert "tracker failed" not in run.history.events and run.history.taken == 3
+    signals = {one["signal"]: one for one in run.status()["signals"]}
+    assert set(signals) == {"parameters", "macs", "vote"} and signals["vote"]["trials"] == 6
+    main(["show", str(run.folder.path)])
+    assert f"signal {_signal(signals['vote'])}" in capsys.readouterr().out
+    assert b"signal/vote/tau" in b"".join(
+        p.read_bytes() for p in (run.folder.path / "tensorboard").glob("events*")
+    )
+
+    kept, stopped = Session._keep_up, []
+
+    def stop_once(session):
+        if len(session.study.history.searched) == 3 and not stopped:
+            stopped.append(True)
+            raise KeyboardInterrupt
+        kept(session)
+
+    monkeypatch.setattr(Session, "_keep_up", stop_once)
+    with pytest.raises(KeyboardInterrupt):
+        nas.search(small, trials=6, out=tmp_path / "again", trackers=[], **OPTIONS)
+    again = nas.resume(tmp_path / "again")
+    assert [trial.config for trial in again.trials] == [trial.config for trial in run.trials]
+    assert [trial.metrics for trial in again.trials] == [trial.metrics for trial in run.trials]
+    assert again.history.queue == run.history.queue
+
+
+def test_a_named_strategy_scores_nothing(quick, small, tmp_path):
+    run = nas.search(
+        small, trials=6, strategy="random", constraints=["macs<=3e5"], out=tmp_path / "run", trackers=[]
+    )
+    assert "warm start" not in run.history.events and not run.history.queue
+    assert {one["signal"] for one in run.status()["signals"]} == {"parameters", "macs"}
