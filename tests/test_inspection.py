@@ -1,5 +1,6 @@
 """``nas space``: what it says of a small space equals brute force, and its messages."""
 
+import dataclasses
 import io
 import json
 import re
@@ -13,12 +14,14 @@ from rich.console import Console
 
 from estimators import dataset as images
 from estimators.dataset import load
+from estimators.lr_range import Rates
 from nas.cli import main
 from nas.draws import Draw, draw, generator, rows
 from nas.folder import Folder, Settings
 from nas.front import _search_space
 from nas.inspection import MOST, inspect, pace, size_of
 from nas.joint import joint_space
+from nas.rates import Found
 from nas.sensitivity import TRIES
 from nas.summary import plain, show
 from nas.trial import Constraint
@@ -189,6 +192,15 @@ def test_print_and_json_hold_the_same(found):
         assert sum(node["parameters"] for node in told["nodes"]) == one.design.parameters
         assert sum(node["macs"] for node in told["nodes"]) == one.design.macs
         assert [prod(row.shape) for row in rows(one.design)][-1] == 2
+
+
+def test_rates_are_printed_beside_what_is_searched(found):
+    swept = Rates(1e-3, 0.02, 0.15, ((1e-6, 2.3), (0.15, 0.4)))
+    one = dataclasses.replace(found, rates={"sgd": Found(swept, (0.01, 0.5)), "adam": Found(swept, None)})
+    lines = [line.split() for line in printed(one).splitlines()]
+    assert ["sgd", "1.0e-03", "2.0e-02", "1.5e-01", "1.0e-02", "to", "5.0e-01"] in lines
+    assert ["adam", "1.0e-03", "2.0e-02", "1.5e-01"] in lines
+    assert plain(one)["rates"]["sgd"]["rates"]["steepest"] == 0.02
 
 
 def test_networks_are_summed_up_by_shape_or_listed_by_node(found):
