@@ -30,12 +30,12 @@ if TYPE_CHECKING:
     from search_spaces.graph import Graph
     from search_spaces.op import Shape
 
-SCORED = 500  # images of a validation batch that is not cut
+SCORED = 128  # images of a validation batch that is not cut: more would need more than training does
 MOMENTS = {"sgd": 0, "rmsprop": 1}  # values kept for each weight beside momentum; the family of Adam keeps 2
-# resident over allocated, median of 15 designs of four spaces (13 of them 2.2 to 3.8): glibc 2.36 fills no hole that an
-# aligned block left with a block of the same size (two cores of an AMD EPYC, torch 2.13)
-FRAGMENTED = 3.05
-LOW, HIGH = 0.55, 1.5  # measured over predicted, of 14 of these designs: the least and the most
+# resident over allocated, median of 8 designs of four spaces (1.2 to 4.6): glibc 2.36 fills no hole that an aligned block
+# left with a block of the same size (two cores of an AMD EPYC, torch 2.13)
+FRAGMENTED = 2.7
+LOW, HIGH = 0.55, 1.5  # measured over predicted, of 14 of 15 designs
 IMAGES = 9  # bytes of a batch for each value of an image: uint8, and float32 before and after mixing
 
 

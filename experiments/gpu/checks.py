@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -27,6 +28,7 @@ from estimators.score import FROM_LOGITS
 from estimators.split import Split
 from estimators.train import TrainEstimator
 from nas.executor import Limits, Task
+from nas.shortage import resident
 from nas.supervise import Child
 from search_spaces.architecture import Design, SearchSpace, family
 from search_spaces.recipe import recipe_space
@@ -229,7 +231,7 @@ def _killed(place: Place, design: Design) -> str:
         for limit in (None, 40_000_000):
             with place.scratch(f"child-{limit}") as scratch:
                 context = Context(seed=0, scratch=scratch, threads=torch.get_num_threads())
-                memory = None if limit is None else _resident(child) + limit
+                memory = None if limit is None else sum(resident(p.pid) for p in psutil.Process().children()) + limit
                 task = Task(
                     TrainEstimator(place.gratings),
                     design if limit else small,
@@ -244,10 +246,6 @@ def _killed(place: Place, design: Design) -> str:
         return repr(result.error)
     finally:
         child.close()
-
-
-def _resident(child: Child) -> int:
-    return child._memory()
 
 
 def several_workers(place: Place) -> str:

@@ -17,7 +17,8 @@ from experiments.memory.predicted import SPACES, compare, errors
 from experiments.record import Record
 
 MEASURED = (
-    *(f"estimators/{name}.py" for name in ("memory", "liveness", "peak", "loop", "train", "device")),
+    *(f"estimators/cost/{name}.py" for name in ("memory", "liveness", "peak")),
+    *(f"estimators/{name}.py" for name in ("loop", "train", "device")),
     *(f"nas/{name}.py" for name in ("supervise", "shortage", "observations", "models")),
     "search_spaces/network.py",
     "search_spaces/ops",
