@@ -280,7 +280,7 @@ def test_the_best_survive_and_the_log_says_how_they_do():
     study = Study(MIXED, strategy=make, seed=0)
     study.optimize(branin, trials=65)
     losses = [trial.metrics["loss"] for trial in study.trials]
-    assert sorted(t.metrics["loss"] for t in study.strategy._members.values()) == sorted(losses)[:10]
+    assert sorted(t.metrics["loss"] for t in study.strategy.living.members.values()) == sorted(losses)[:10]
     log = study.strategy.generations()
     assert [one.generation for one in log] == list(range(6))
     third = losses[20:30]
