@@ -232,6 +232,8 @@ def _with(trial: Trial, step: Step) -> Trial:
         trial.pending,
         trial.free,
         (*trial.steps, step),
+        None,
+        trial.server,
     )
 
 
