@@ -3,9 +3,9 @@
 Notation
     n, G, W     observations, groups of features with one lengthscale each, numbers that are warped
     y           (n,) standardised                v   variance of the noise
-    l, s, b, k  of the kernel, see ``nas.hpo.kernel``
+    l, s, b, c, k   of the kernel, see ``nas.hpo.kernel``
     K           k + v I                          a   K^-1 (y - mean)
-    theta       (G + 3 + 2 W,) = log of l, s, b, v, and of the two shapes of each warp: what is fitted
+    theta       (G + 4 + 2 W,) = log of l, s, b, v, c, and of the two shapes of each warp: what is fitted
 """
 
 import math
@@ -21,6 +21,7 @@ from nas.hpo.kernel import Distances, Hyperparameters, Inputs, matern_and_slope
 from nas.hpo.warp import slopes, warped
 
 # normal priors of the logarithms: mean, deviation
+REACH = (0.0, 1.0)
 SHAPE = (0.0, 0.5)  # the identity is the most probable warp
 LENGTH, SIGNAL, ADDITIVE, NOISE = (-0.5, 1.0), (-0.7, 1.0), (-0.7, 1.0), (-6.0, 2.0)
 BOUNDS = {
@@ -28,6 +29,7 @@ BOUNDS = {
     "signal": (1e-3, 20.0),
     "additive": (1e-3, 20.0),
     "noise": (1e-6, 1.0),
+    "reach": (0.05, 20.0),
     "shape": (0.1, 10.0),
 }
 
@@ -90,7 +92,7 @@ def fit(inputs: Inputs, y: np.ndarray) -> GaussianProcess:
     groups = inputs.codes.shape[1]
     centre, _ = priors(groups, len(inputs.numbers))
     bounds = [np.log(BOUNDS["lengthscale"])] * groups
-    bounds += [np.log(BOUNDS[name]) for name in ("signal", "additive", "noise")]
+    bounds += [np.log(BOUNDS[name]) for name in ("signal", "additive", "noise", "reach")]
     bounds += [np.log(BOUNDS["shape"])] * (2 * len(inputs.numbers))
     found = minimize(  # type: ignore[call-overload]
         Posterior(inputs, y - mean).negative_log,
@@ -104,21 +106,38 @@ def fit(inputs: Inputs, y: np.ndarray) -> GaussianProcess:
 
 
 def hyperparameters(theta: np.ndarray, groups: int) -> Hyperparameters:
-    """Return the hyperparameters whose logarithms are ``theta`` (G + 3 + 2 W,)."""
+    """Return the hyperparameters whose logarithms are ``theta`` (G + 4 + 2 W,)."""
     values = np.exp(theta)
-    signal, additive, noise = values[groups : groups + 3].tolist()
-    return Hyperparameters(values[:groups], signal, additive, noise, values[groups + 3 :].reshape(-1, 2))
+    signal, additive, noise, reach = values[groups : groups + 4].tolist()
+    shapes = values[groups + 4 :].reshape(-1, 2)
+    return Hyperparameters(values[:groups], signal, additive, noise, reach, shapes)
 
 
 def priors(groups: int, numbers: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and deviations (G + 3 + 2 W,) of the normal priors of theta; ``numbers`` (W) are warped.
+    """Return means and deviations (G + 4 + 2 W,) of the normal priors of theta; ``numbers`` (W) are warped.
 
     Lengthscales grow with the square root of the number of groups (Hvarfner et al. 2024, section 4): the more
     dimensions, the longer, so that a hundred parameters do not make every point a stranger to every other.
     """
-    rest = np.array([SIGNAL, ADDITIVE, NOISE, *[SHAPE] * (2 * numbers)])
+    rest = np.array([SIGNAL, ADDITIVE, NOISE, REACH, *[SHAPE] * (2 * numbers)])
     means = np.append(np.full(groups, LENGTH[0] + 0.5 * math.log(groups)), rest[:, 0])
     return means, np.append(np.full(groups, LENGTH[1]), rest[:, 1])
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a kernel matrix is made of: squared distances in units of l by group, and over all groups in units of c l.
+
+    ``own`` are the correlations of each group with their slopes; ``product`` and ``slope`` the same of all groups, and
+    ``mean`` the mean of the correlations of the groups.
+    """
+
+    scaled: list[np.ndarray]
+    own: list[tuple[np.ndarray, np.ndarray]]
+    apart: np.ndarray
+    product: np.ndarray
+    slope: np.ndarray
+    mean: np.ndarray
 
 
 class Posterior:
@@ -131,20 +150,13 @@ class Posterior:
         self.means, self.deviations = priors(self.groups, len(self.numbers))
 
     def negative_log(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the negative log posterior of ``theta`` (G + 3 + 2 W,), without constants, and its gradient.
+        """Return the negative log posterior of ``theta`` (G + 4 + 2 W,), without constants, and its gradient.
 
         The gradient follows R&W 2006, eq. 5.9.
         """
-        distances, groups = self.distances, self.groups
-        hyper = hyperparameters(theta, groups)
-        scaled = [
-            table / length**2
-            for table, length in zip(self._tables(hyper.shapes), hyper.lengthscales.tolist(), strict=True)
-        ]
-        own = [matern_and_slope(np.sqrt(table)) for table in scaled]
-        product, slope = matern_and_slope(np.sqrt(np.maximum(distances.sum(scaled), 0.0)))
-        total = distances.sum([value for value, _ in own]) / groups
-        k = hyper.signal * product + hyper.additive * total
+        hyper = hyperparameters(theta, self.groups)
+        parts = self._parts(hyper)
+        k = hyper.signal * parts.product + hyper.additive * parts.mean
         k[np.diag_indices_from(k)] += hyper.noise
         try:
             factor = cholesky(k, lower=True, check_finite=False)
@@ -152,18 +164,36 @@ class Posterior:
             return 1e10, np.zeros_like(theta)
         a = cho_solve((factor, True), self.y, check_finite=False)
         value = 0.5 * float(self.y @ a) + float(np.log(np.diag(factor)).sum())
-        w = np.outer(a, a) - _mirrored(dpotri(factor, lower=1)[0])
-        pairs = zip(distances.gathered(hyper.signal * w * slope), distances.gathered(w), own, strict=True)
-        pull = [one + hyper.additive / groups * each[1] * sums for one, sums, each in pairs]
-        gradient = [np.vdot(each, part) for each, part in zip(pull, scaled, strict=True)]
-        gradient += [
-            hyper.signal * np.vdot(w, product),
-            hyper.additive * np.vdot(w, total),
+        gradient = self._gradient(np.outer(a, a) - _mirrored(dpotri(factor, lower=1)[0]), hyper, parts)
+        away = (theta - self.means) / self.deviations
+        return value + 0.5 * float(away @ away), -0.5 * gradient + away / self.deviations
+
+    def _parts(self, hyper: Hyperparameters) -> Parts:
+        distances = self.distances
+        pairs = zip(self._tables(hyper.shapes), hyper.lengthscales.tolist(), strict=True)
+        scaled = [table / length**2 for table, length in pairs]
+        own = [matern_and_slope(np.sqrt(table)) for table in scaled]
+        apart = np.maximum(distances.sum(scaled), 0.0) / hyper.reach**2
+        mean = distances.sum([value for value, _ in own]) / self.groups
+        return Parts(scaled, own, apart, *matern_and_slope(np.sqrt(apart)), mean)
+
+    def _gradient(self, w: np.ndarray, hyper: Hyperparameters, parts: Parts) -> np.ndarray:
+        """Return the sums of ``w`` (n, n) times the derivative of K by each of theta (G + 4 + 2 W,)."""
+        rising = hyper.signal * w * parts.slope
+        sums = zip(
+            self.distances.gathered(rising / hyper.reach**2),
+            self.distances.gathered(w),
+            parts.own,
+            strict=True,
+        )
+        pull = [one + hyper.additive / self.groups * slope * other for one, other, (_, slope) in sums]
+        lengths = [np.vdot(each, part) for each, part in zip(pull, parts.scaled, strict=True)]
+        variances = [
+            hyper.signal * np.vdot(w, parts.product),
+            hyper.additive * np.vdot(w, parts.mean),
             hyper.noise * np.trace(w),
         ]
-        gradient += self._of_shapes(pull, hyper)
-        away = (theta - self.means) / self.deviations
-        return value + 0.5 * float(away @ away), -0.5 * np.array(gradient) + away / self.deviations
+        return np.array([*lengths, *variances, np.vdot(rising, parts.apart), *self._of_shapes(pull, hyper)])
 
     def _tables(self, shapes: np.ndarray) -> list[np.ndarray]:
         """Return the squared distances of each group, warped."""
@@ -174,9 +204,9 @@ class Posterior:
         return tables
 
     def _of_shapes(self, pull: list[np.ndarray], hyper: Hyperparameters) -> list[float]:
-        """Return the derivatives by the logarithms of the shapes, as those by lengthscales are: by -1/2 of them.
+        """Return ``_gradient`` by the logarithms of the shapes.
 
-        ``pull`` are, by group, derivatives by the logarithms of its scaled distances, over these distances.
+        ``pull`` is, by group, ``_gradient`` by minus a half of its scaled squared distances.
         """
         found: list[float] = []
         for group, (a, b) in zip(self.numbers, hyper.shapes.tolist(), strict=True):

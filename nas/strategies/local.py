@@ -49,7 +49,7 @@ class Local(Strategy):
         self.initial = initial
         self._climbs: dict[Climb, None] = {}  # in the order of their last moves
         self._losses: list[list[float]] = [[] for _ in problem.objectives]  # all that were told, sorted
-        self._near: dict[Configuration, list[Climb]] = {}
+        self._near: dict[Configuration, dict[Climb, None]] = {}
 
     def tell(self, trial: Trial) -> None:
         first = trial.number not in self.trials
@@ -58,7 +58,7 @@ class Local(Strategy):
             return
         for column, loss in zip(self._losses, self.problem.losses(trial.metrics), strict=True):
             insort(column, loss)
-        rivals = self._near.pop(trial.config, [])  # it is told first only once
+        rivals = self._near.pop(trial.config, {})  # it is told first only once
         beaten = [climb for climb in rivals if self._better(trial, climb.incumbent)]
         if beaten:  # the climbs that meet in a point go on as one
             for climb in beaten[1:]:
@@ -76,7 +76,7 @@ class Local(Strategy):
         climb.left = [near[place] for place in rng.permutation(len(near))]
         climb.near += near
         for config in near:
-            self._near.setdefault(config, []).append(climb)
+            self._near.setdefault(config, {})[climb] = None
         self._climbs.pop(climb, None)
         self._climbs[climb] = None
         if len(self._climbs) > KEPT:
@@ -86,10 +86,9 @@ class Local(Strategy):
         """Forget ``climb`` and whose neighbours belong to it alone."""
         del self._climbs[climb]
         for config in climb.near:
-            rivals = [one for one in self._near.get(config, ()) if one is not climb]
-            if rivals:
-                self._near[config] = rivals
-            else:
+            rivals = self._near.get(config, {})
+            rivals.pop(climb, None)
+            if not rivals:
                 self._near.pop(config, None)
 
     def propose(
