@@ -37,7 +37,7 @@ def mixed(n=60, seed=0):
 
 def dense(theta: Hyperparameters, one: Inputs, other: Inputs) -> np.ndarray:
     """The kernel by scikit-learn's, group by group, without codes and tables."""
-    scale = theta.reach * theta.lengthscales[one.groups]
+    scale = theta.lengthscales[one.groups]
     k = theta.signal * Matern(1.0, nu=2.5)(one.x / scale, other.x / scale)
     for group, length in enumerate(theta.lengthscales):
         own = one.groups == group
@@ -48,7 +48,7 @@ def dense(theta: Hyperparameters, one: Inputs, other: Inputs) -> np.ndarray:
 def test_predictions_equal_a_dense_reference():
     inputs, y = mixed()
     points, _ = mixed(40, seed=1)
-    theta = Hyperparameters(np.array([0.5, 0.9, 2.0, 0.7, 3.0]), 1.3, 0.6, 0.02, 0.6)
+    theta = Hyperparameters(np.array([0.5, 0.9, 2.0, 0.7, 3.0]), 1.3, 0.6, 0.02)
     mean, deviation = GaussianProcess(inputs, y, theta, 0.3).predict(points)
     cross = dense(theta, points, inputs)
     inverse = np.linalg.inv(dense(theta, inputs, inputs) + 0.02 * np.eye(60))
@@ -75,7 +75,7 @@ def test_gradients_equal_finite_differences(numbers):
     inputs, y = mixed(25)
     posterior = Posterior(replace(inputs, numbers=numbers), y)
     shapes = [0.4, -0.3, -0.2, 0.6][: 2 * len(numbers)]
-    theta = np.array([-0.3, 0.2, 0.5, 1.0, -0.1, 0.1, -0.4, -3.0, -0.6, *shapes])
+    theta = np.array([-0.3, 0.2, 0.5, 1.0, -0.1, 0.1, -0.4, -3.0, *shapes])
     _, gradient = posterior.negative_log(theta)
     for place in range(len(theta)):
         step = np.zeros_like(theta)

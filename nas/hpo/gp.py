@@ -3,9 +3,9 @@
 Notation
     n, G, W     observations, groups of features with one lengthscale each, numbers that are warped
     y           (n,) standardised                v   variance of the noise
-    l, s, b, c, k   of the kernel, see ``nas.hpo.kernel``
+    l, s, b, k  of the kernel, see ``nas.hpo.kernel``
     K           k + v I                          a   K^-1 (y - mean)
-    theta       (G + 4 + 2 W,) = log of l, s, b, v, c, and of the two shapes of each warp: what is fitted
+    theta       (G + 3 + 2 W,) = log of l, s, b, v, and of the two shapes of each warp: what is fitted
 """
 
 import math
@@ -21,7 +21,6 @@ from nas.hpo.kernel import Distances, Hyperparameters, Inputs, matern_and_slope
 from nas.hpo.warp import slopes, warped
 
 # normal priors of the logarithms: mean, deviation
-REACH = (0.0, 1.0)
 SHAPE = (0.0, 0.5)  # the identity is the most probable warp
 LENGTH, SIGNAL, ADDITIVE, NOISE = (-0.5, 1.0), (-0.7, 1.0), (-0.7, 1.0), (-6.0, 2.0)
 BOUNDS = {
@@ -29,7 +28,6 @@ BOUNDS = {
     "signal": (1e-3, 20.0),
     "additive": (1e-3, 20.0),
     "noise": (1e-6, 1.0),
-    "reach": (0.05, 20.0),
     "shape": (0.1, 10.0),
 }
 
@@ -92,7 +90,7 @@ def fit(inputs: Inputs, y: np.ndarray) -> GaussianProcess:
     groups = inputs.codes.shape[1]
     centre, _ = priors(groups, len(inputs.numbers))
     bounds = [np.log(BOUNDS["lengthscale"])] * groups
-    bounds += [np.log(BOUNDS[name]) for name in ("signal", "additive", "noise", "reach")]
+    bounds += [np.log(BOUNDS[name]) for name in ("signal", "additive", "noise")]
     bounds += [np.log(BOUNDS["shape"])] * (2 * len(inputs.numbers))
     found = minimize(  # type: ignore[call-overload]
         Posterior(inputs, y - mean).negative_log,
@@ -106,27 +104,26 @@ def fit(inputs: Inputs, y: np.ndarray) -> GaussianProcess:
 
 
 def hyperparameters(theta: np.ndarray, groups: int) -> Hyperparameters:
-    """Return the hyperparameters whose logarithms are ``theta`` (G + 4 + 2 W,)."""
+    """Return the hyperparameters whose logarithms are ``theta`` (G + 3 + 2 W,)."""
     values = np.exp(theta)
-    signal, additive, noise, reach = values[groups : groups + 4].tolist()
-    shapes = values[groups + 4 :].reshape(-1, 2)
-    return Hyperparameters(values[:groups], signal, additive, noise, reach, shapes)
+    signal, additive, noise = values[groups : groups + 3].tolist()
+    return Hyperparameters(values[:groups], signal, additive, noise, values[groups + 3 :].reshape(-1, 2))
 
 
 def priors(groups: int, numbers: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and deviations (G + 4 + 2 W,) of the normal priors of theta; ``numbers`` (W) are warped.
+    """Return means and deviations (G + 3 + 2 W,) of the normal priors of theta; ``numbers`` (W) are warped.
 
     Lengthscales grow with the square root of the number of groups (Hvarfner et al. 2024, section 4): the more
     dimensions, the longer, so that a hundred parameters do not make every point a stranger to every other.
     """
-    rest = np.array([SIGNAL, ADDITIVE, NOISE, REACH, *[SHAPE] * (2 * numbers)])
+    rest = np.array([SIGNAL, ADDITIVE, NOISE, *[SHAPE] * (2 * numbers)])
     means = np.append(np.full(groups, LENGTH[0] + 0.5 * math.log(groups)), rest[:, 0])
     return means, np.append(np.full(groups, LENGTH[1]), rest[:, 1])
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What a kernel matrix is made of: squared distances in units of l by group, and over all groups in units of c l.
+    """What a kernel matrix is made of: squared distances in units of l, by group.
 
     ``own`` are the correlations of each group with their slopes; ``product`` and ``slope`` the same of all groups, and
     ``mean`` the mean of the correlations of the groups.
@@ -134,7 +131,6 @@ class Parts:
 
     scaled: list[np.ndarray]
     own: list[tuple[np.ndarray, np.ndarray]]
-    apart: np.ndarray
     product: np.ndarray
     slope: np.ndarray
     mean: np.ndarray
@@ -150,7 +146,7 @@ class Posterior:
         self.means, self.deviations = priors(self.groups, len(self.numbers))
 
     def negative_log(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
-        """Return the negative log posterior of ``theta`` (G + 4 + 2 W,), without constants, and its gradient.
+        """Return the negative log posterior of ``theta`` (G + 3 + 2 W,), without constants, and its gradient.
 
         The gradient follows R&W 2006, eq. 5.9.
         """
@@ -173,15 +169,14 @@ class Posterior:
         pairs = zip(self._tables(hyper.shapes), hyper.lengthscales.tolist(), strict=True)
         scaled = [table / length**2 for table, length in pairs]
         own = [matern_and_slope(np.sqrt(table)) for table in scaled]
-        apart = np.maximum(distances.sum(scaled), 0.0) / hyper.reach**2
+        together = np.sqrt(np.maximum(distances.sum(scaled), 0.0))
         mean = distances.sum([value for value, _ in own]) / self.groups
-        return Parts(scaled, own, apart, *matern_and_slope(np.sqrt(apart)), mean)
+        return Parts(scaled, own, *matern_and_slope(together), mean)
 
     def _gradient(self, w: np.ndarray, hyper: Hyperparameters, parts: Parts) -> np.ndarray:
-        """Return the sums of ``w`` (n, n) times the derivative of K by each of theta (G + 4 + 2 W,)."""
-        rising = hyper.signal * w * parts.slope
+        """Return the sums of ``w`` (n, n) times the derivative of K by each of theta (G + 3 + 2 W,)."""
         sums = zip(
-            self.distances.gathered(rising / hyper.reach**2),
+            self.distances.gathered(hyper.signal * w * parts.slope),
             self.distances.gathered(w),
             parts.own,
             strict=True,
@@ -193,7 +188,7 @@ class Posterior:
             hyper.additive * np.vdot(w, parts.mean),
             hyper.noise * np.trace(w),
         ]
-        return np.array([*lengths, *variances, np.vdot(rising, parts.apart), *self._of_shapes(pull, hyper)])
+        return np.array([*lengths, *variances, *self._of_shapes(pull, hyper)])
 
     def _tables(self, shapes: np.ndarray) -> list[np.ndarray]:
         """Return the squared distances of each group, warped."""

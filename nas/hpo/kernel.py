@@ -4,13 +4,10 @@ Notation
     n, F, G     points, features, groups of features with one lengthscale each
     l           (G,) lengthscales                r   distance over all groups, each in units of its lengthscale
     s, b        variances of the product part and of the additive part
-    c           lengthscales of the product part in units of l
-    k           s k(r / c) + b / G sum_g k(r_g)
+    k           s k(r) + b / G sum_g k(r_g)
 
 The additive part (Duvenaud et al. 2011, first order) says that each parameter has an effect of its own, and learns that
-from few observations. What is left may change faster, as the luck of a training does that its neighbours share: the
-product part has a reach of its own. Parameters of few values share most distances: their kernels are tables, looked up
-by code.
+from few observations. Parameters of few values share most distances: their kernels are tables, looked up by code.
 """
 
 import math
@@ -156,19 +153,18 @@ def _one_hot(places: Sequence[np.ndarray], n: int, width: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Lengthscales (G,), the variances of the parts, the reach of the product part, the shapes (W, 2) of the warps."""
+    """Lengthscales (G,), the variances of the parts, and the shapes (W, 2) of the warps."""
 
     lengthscales: np.ndarray
     signal: float
     additive: float
     noise: float
-    reach: float = 1.0
     shapes: np.ndarray = field(default_factory=lambda: np.ones((0, 2)))
 
     def covariance(self, one: Inputs, other: Inputs) -> np.ndarray:
         """Return the covariance (n, m) of the noise-free values at ``one`` (n) and ``other`` (m)."""
         one, other = one.warped(self.shapes), other.warped(self.shapes)
-        scale = 1 / (self.reach * self.lengthscales[one.groups])
+        scale = 1 / self.lengthscales[one.groups]
         k = self.signal * matern(np.sqrt(_squared(one.x * scale, other.x * scale)))
         share = self.additive / len(self.lengthscales)
         distances = Distances(one, other)
