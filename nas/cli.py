@@ -272,6 +272,10 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         lines += _latency(status["latency"])
     if status["error"]:
         lines.append(f"no model: {status['error']}")
+    if len(status["served"]) > 1:
+        lines.append(
+            "proposed by: " + ", ".join(f"{name} {share:.0%}" for name, share in status["served"].items())
+        )
     if status["best"]:
         fidelity = status["best_fidelity"]
         lines.append(

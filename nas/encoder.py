@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.hpo.gp import Inputs
+from nas.hpo.kernel import Inputs
 from nas.rows import Rows
 
 Labels = Mapping[str, float]
@@ -19,15 +19,23 @@ APART = 1.0  # distance between two options of an unordered choice; a number's w
 MOST = 64  # values up to which a parameter's kernel is a table
 
 
-def encoded(rows: Rows, designs: np.ndarray, costs: np.ndarray | None = None) -> Inputs:
-    """Return ``designs`` (n, S) as inputs; ``costs`` (n,), if any, are one more group."""
+def encoded(
+    rows: Rows, designs: np.ndarray, costs: np.ndarray | None = None, *, warp: bool = False
+) -> Inputs:
+    """Return ``designs`` (n, S) as inputs; ``costs`` (n,), if any, are one more group.
+
+    ``warp``: whether numbers and ordered choices of more than two values are to be warped. Inactive numbers stand in
+    the middle: that they are inactive follows from the choices above them, which are groups as well.
+    """
     units = rows.units(designs)
-    parts, groups, codes = [], [], []
+    parts, groups, codes, numbers = [], [], [], []
     movable = [at for at in range(units.shape[1]) if rows.counts[at] != 1] or [0]
     for group, at in enumerate(movable):
         column, count = units[:, at : at + 1], int(rows.counts[at])
         if rows.categorical[at]:
             column = APART * (column == np.arange(count)) / np.sqrt(2)
+        elif warp and count != 2:
+            numbers.append(group)
         parts.append(column)
         groups += [group] * column.shape[1]
         places = np.nan_to_num(designs[:, at], nan=count).astype(int)  # inactive is a value of its own
@@ -36,7 +44,7 @@ def encoded(rows: Rows, designs: np.ndarray, costs: np.ndarray | None = None) ->
         parts.append(costs[:, None])
         groups.append(len(codes))
         codes.append(np.full(len(designs), -1))
-    return Inputs(np.hstack(parts), np.array(groups), np.column_stack(codes))
+    return Inputs(np.hstack(parts), np.array(groups), np.column_stack(codes), tuple(numbers))
 
 
 @dataclass(frozen=True)
@@ -99,20 +107,22 @@ class Vocabulary:
         groups = np.concatenate([inputs.groups, *own]).astype(int)
         x = np.hstack([inputs.x, numbers, counts * scale[of_label], np.sqrt(strange) * scale])
         many = np.full((len(graphs), len(self.numbers) + len(kinds)), -1)
-        return Inputs(x, groups, np.hstack([inputs.codes, many]))
+        return Inputs(x, groups, np.hstack([inputs.codes, many]), inputs.numbers)
 
 
 @dataclass(frozen=True)
 class View:
     """How a process sees designs: ``graph`` returns the features of the graph of a row, if the ``vocabulary`` is given.
 
-    ``costs`` are the least and the greatest log cost among rungs; where they are equal, costs are not seen.
+    ``costs`` are the least and the greatest log cost among rungs; where they are equal, costs are not seen. ``warp``:
+    whether numbers are to be warped.
     """
 
     rows: Rows
     costs: tuple[float, float]
     vocabulary: "Vocabulary | None" = None
     graph: Callable[[np.ndarray], Labels] | None = None
+    warp: bool = False
 
     def inputs(self, designs: np.ndarray, costs: np.ndarray | None = None) -> Inputs:
         """Return ``designs`` (n, S) at log ``costs`` (n,), the greatest by default, as inputs."""
@@ -120,7 +130,7 @@ class View:
         scaled = None
         if high > low:
             scaled = np.ones(len(designs)) if costs is None else (costs - low) / (high - low)
-        inputs = encoded(self.rows, designs, scaled)
+        inputs = encoded(self.rows, designs, scaled, warp=self.warp)
         if self.vocabulary is None or self.graph is None:
             return inputs
         return self.vocabulary.extended(inputs, [self.graph(design) for design in designs])

@@ -50,6 +50,8 @@ def start_row(trial: Trial, taken: int = 0) -> dict[str, Any]:
         "pending": list(trial.pending),
         "free": dict(trial.free),
     }
+    if trial.server:
+        row["server"] = trial.server
     return {**row, "taken": taken} if taken else row
 
 
@@ -230,6 +232,8 @@ def _with(trial: Trial, step: Step) -> Trial:
         trial.pending,
         trial.free,
         (*trial.steps, step),
+        None,
+        trial.server,
     )
 
 
@@ -244,6 +248,7 @@ def _trial(row: Row) -> Trial:
         known=row["known"],
         pending=tuple(row["pending"]),
         free=_numbers(row["free"]),
+        server=row.get("server", ""),
     )
 
 

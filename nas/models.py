@@ -16,16 +16,15 @@ import numpy as np
 
 from nas.encoder import View, Vocabulary
 from nas.hpo.acquisition import log_probability_below_zero
-from nas.hpo.gp import GaussianProcess, Inputs, fit, squash
+from nas.hpo.gp import GaussianProcess, fit, squash
+from nas.hpo.kernel import Inputs
 from nas.observations import Observation, constrained, first_steps, losses, margins, observe, succeeded
 from nas.rows import Rows
 from nas.trial import Problem, Trial
 
-FITTED, HELD = (
-    240,
-    400,
-)  # observations that hyperparameters are fitted on, and that a process is conditioned on
-LEAST = 0.01  # probability of success below which nothing is told apart
+FITTED = 240  # observations that hyperparameters are fitted on
+HELD = 400  # observations that a process is conditioned on
+UNLIKELY = 0.01  # probability of success below which nothing is told apart
 KNOWN = 4096  # graphs of candidates that are remembered
 Target = Callable[[Sequence[Observation]], np.ndarray]
 Chosen = Callable[[Sequence[Observation]], Sequence[Observation]]
@@ -33,10 +32,13 @@ Weight = Callable[[Inputs], np.ndarray]  # inputs (n) to (n,), to be added to th
 
 
 class Models:
-    """What ``observations`` of designs say; ``graphs`` in its methods: whether features of graphs are looked at."""
+    """What ``observations`` of designs say, with numbers warped or not.
 
-    def __init__(self, problem: Problem, rows: Rows) -> None:
-        self.problem, self.rows = problem, rows
+    ``graphs`` in its methods: whether features of graphs are looked at.
+    """
+
+    def __init__(self, problem: Problem, rows: Rows, *, warp: bool = False) -> None:
+        self.problem, self.rows, self.warp = problem, rows, warp
         self.seen: list[Observation] = []
         self._designs: dict[int, np.ndarray] = {}
         self._graphs: dict[bytes, Mapping[str, float]] = {}
@@ -76,6 +78,7 @@ class Models:
             (min(costs), max(costs) if rungs else min(costs)),
             vocabulary,
             self._graph if graphs else None,
+            self.warp,
         )
 
     def _graph(self, row: np.ndarray) -> Mapping[str, float]:
@@ -130,7 +133,9 @@ class Models:
         if all(one.losses is not None for one in self.seen):
             return []
         model = self._process("success", graphs, list, succeeded)
-        return [] if model is None else [lambda inputs: np.log(np.clip(model.predict(inputs)[0], LEAST, 1.0))]
+        return (
+            [] if model is None else [lambda inputs: np.log(np.clip(model.predict(inputs)[0], UNLIKELY, 1.0))]
+        )
 
     def margins(self, graphs: bool) -> list[Weight]:
         """Return the log probability that each constraint holds (Gardner et al. 2014, eq. 4)."""

@@ -14,10 +14,8 @@ from nas.operators.mutation import FAR, NEAR
 from search_spaces.space import Choice, Configuration, Float, Int, Slot, Space, Value
 
 FINITE = 65_536  # values up to which an Int is finite; of more, the unit is kept, and rounded on the way back
-DRAWS = (
-    8  # rounds of rejection; of what is missing then, the space draws one by one what it takes to have LEAST
-)
-LEAST = 32
+ROUNDS = 8  # of rejection
+ENOUGH = 32  # rows: where fewer are left after them, the space draws the missing ones one by one
 
 
 class Rows:
@@ -50,12 +48,12 @@ class Rows:
     def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
         """Return ``n`` rows (n, S), uniform in the unit cube; fewer where constraints reject nearly all."""
         kept = np.empty((0, len(self.columns)))
-        for _ in range(DRAWS):
+        for _ in range(ROUNDS):
             rows = self.completed(np.full((n, len(self.columns)), np.nan), rng)
             kept = np.vstack([kept, rows[self.hold(rows)]])
             if len(kept) >= n:
                 return kept[:n]
-        if len(kept) < (least := min(n, LEAST)):
+        if len(kept) < (least := min(n, ENOUGH)):
             drawn = [self.row(self.space.sample(rng)) for _ in range(least - len(kept))]
             kept = np.vstack([kept, *drawn])
         return kept

@@ -1,5 +1,6 @@
 """What a run has come to, as the plain values that ``status.json`` and ``nas show --json`` hold."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -28,7 +29,9 @@ def status_of(
 
     ``state`` is running, finished or interrupted; ``error`` says why a run that has no model was interrupted.
     ``best`` is where the exported model lies, ``left`` the seconds until there is one. Where latency is searched it is
-    predicted in ``metrics``; ``latency`` says how well, and has those that were measured alone, by trial.
+    predicted in ``metrics``; ``latency`` says how well, and has those that were measured alone, by trial. ``served`` are
+    shares of the trials by the strategy that proposed them, where one strategy asks others: under a budget of time, how
+    many came from a cheaper path.
     """
     asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]
@@ -51,6 +54,7 @@ def status_of(
             "running": asked if state == "running" else 0,
             "unfinished": 0 if state == "running" else asked,
         },
+        "served": served(searched),
         "best": entries[0] if entries else None,
         "best_fidelity": None
         if fidelity is None
@@ -73,6 +77,12 @@ def status_of(
         "export": str(best) if f"export {settings.round}" in events else None,
         "error": error,
     }
+
+
+def served(trials: Sequence[Trial]) -> dict[str, float]:
+    """Return the share of ``trials`` that each strategy proposed; of those that one strategy asked another for."""
+    counts = Counter(trial.server for trial in trials if trial.server)
+    return {name: round(count / counts.total(), 4) for name, count in counts.most_common()}
 
 
 def _entry(trial: Trial, metrics: Metrics) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class Strategy(ABC):
         self.queue: list[Mapping[str, Value]] = []  # configurations, whole or in part, that are asked first
         self.taken = 0  # of the queue
         self.skipped: list[Mapping[str, Value]] = []  # of those taken: started already, or not feasible
+        self.server = ""  # of those that this strategy asks, the one that served the last ask; "" if none did
         self._believed: dict[int, float] = {}  # log densities under the priors of the first JUDGED trials
 
     @abstractmethod
@@ -99,6 +100,7 @@ class Strategy(ABC):
         no draw satisfies the constraints.
         """
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(index, 0, 0, ASK)))
+        self.server = ""
         if (queued := self._queued(rng, index, pending)) is not None:
             return queued
         if index == 0 and self.baseline and self.accepts(first := self._first()):

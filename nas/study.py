@@ -342,6 +342,7 @@ class Study:
             known=self.history.results,
             pending=pending,
             free=checked_metrics(self.problem.measure(config), ())[0],
+            server=self.strategy.server if isinstance(action, Start) else "",
         )
 
     def _hand(self, trial: Trial) -> Trial:

@@ -128,7 +128,7 @@ class Trial:
 
     ``known`` counts the results that were told when it was asked for, ``pending`` the trials then in flight.
     ``free`` holds the metrics that follow from the design alone (params, macs, size). ``steps`` are finished,
-    ``asked`` is the one in flight.
+    ``asked`` is the one in flight. ``server`` names the strategy that proposed it, where one strategy asks others.
     """
 
     number: int
@@ -142,6 +142,7 @@ class Trial:
     free: Metrics = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     asked: Step | None = None
+    server: str = ""
 
     @property
     def last(self) -> Step | None:

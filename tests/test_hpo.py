@@ -1,5 +1,7 @@
 """The maths against dense references, formulas and brute force."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -7,8 +9,10 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern
 
 from nas.hpo import acquisition
-from nas.hpo.gp import GaussianProcess, Hyperparameters, Inputs, Posterior, fit, squash
+from nas.hpo.gp import GaussianProcess, Posterior, fit, squash
+from nas.hpo.kernel import Hyperparameters, Inputs
 from nas.hpo.pareto import hypervolume, hypervolumes, knee, nondominated
+from nas.hpo.warp import slopes, warped
 
 
 def observations(n=40, dimensions=5, seed=0):
@@ -66,10 +70,12 @@ def test_a_product_alone_equals_scikit_learn():
     np.testing.assert_allclose(deviation, spread, atol=1e-6)
 
 
-def test_gradients_equal_finite_differences():
+@pytest.mark.parametrize("numbers", [(), (0, 3)])
+def test_gradients_equal_finite_differences(numbers):
     inputs, y = mixed(25)
-    posterior = Posterior(inputs, y)
-    theta = np.array([-0.3, 0.2, 0.5, 1.0, -0.1, 0.1, -0.4, -3.0])
+    posterior = Posterior(replace(inputs, numbers=numbers), y)
+    shapes = [0.4, -0.3, -0.2, 0.6][: 2 * len(numbers)]
+    theta = np.array([-0.3, 0.2, 0.5, 1.0, -0.1, 0.1, -0.4, -3.0, *shapes])
     _, gradient = posterior.negative_log(theta)
     for place in range(len(theta)):
         step = np.zeros_like(theta)
@@ -85,6 +91,34 @@ def test_relevant_dimensions_get_the_short_lengthscales():
     held, target = observations(200, seed=3)
     mean, _ = model.predict(Inputs.plain(held))
     assert np.corrcoef(mean, target)[0, 1] > 0.97
+
+
+def test_warped_points_follow_the_distribution_and_its_slopes():
+    """The distribution function of Kumaraswamy's law: that of the least of b draws of the greatest of a."""
+    u, drawn = np.linspace(0, 1, 11), np.random.default_rng(0).random((20_000, 3, 2))
+    reference = (drawn.max(axis=2).min(axis=1)[:, None] <= u).mean(axis=0)
+    np.testing.assert_allclose(warped(u, 2.0, 3.0), reference, atol=0.015)
+    np.testing.assert_allclose(warped(u, 1.0, 1.0), u, atol=1e-15)
+    for place, step in enumerate(np.eye(2) * 1e-6):
+        above, below = (warped(u, *np.exp(np.log([0.6, 2.5]) + sign * step)) for sign in (1, -1))
+        np.testing.assert_allclose(slopes(u, 0.6, 2.5)[place], (above - below) / 2e-6, atol=2e-4)
+
+
+def test_what_changes_fast_at_one_end_is_learned_by_warping():
+    ratios = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        x, held = rng.random((16, 2)), rng.random((200, 2))
+        y, truth = (np.log(points[:, 0] + 1e-3) + points[:, 1] for points in (x, held))
+        errors = []
+        for numbers in ((), (0, 1)):
+            model = fit(replace(Inputs.plain(x), numbers=numbers), (y - y.mean()) / y.std())
+            mean, _ = model.predict(replace(Inputs.plain(held), numbers=numbers))
+            errors.append(float(np.mean((mean * y.std() + y.mean() - truth) ** 2)))
+        ratios.append(errors[1] / errors[0])
+        a, b = model.theta.shapes.T
+        assert a[0] < 0.7 and np.abs(np.log([a[1], b[1]])).max() < 0.5
+    assert max(ratios) < 0.5
 
 
 def test_draws_have_the_mean_and_the_deviation_of_the_process():

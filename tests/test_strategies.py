@@ -10,6 +10,7 @@ from estimators.estimator import Fidelity, Result
 from nas.hpo.pareto import hypervolume, nondominated
 from nas.observations import levelled
 from nas.scheduler import schedulers
+from nas.status import served
 from nas.strategy import EXHAUSTED, strategies
 from nas.study import Study
 from nas.trial import Constraint, Objective, Problem
@@ -41,13 +42,14 @@ def wrong(name, **options):
     return lambda: made(name, **options)(Problem(MIXED), seed=0)
 
 
-# beside every strategy as it is, those of generations so small that some end within a test
+# beside every strategy as it is, those of generations so small that some end within a test, and an option of the model
 SMALLER = (
     made("evolution", population=4, sample=2, survival="best", offspring=3),
     made("evolution", population=4, sample=2, operators=["gaussian", "reset", "blend"]),
     made("nsga2", population=4),
     made("local", initial=2),
     made("cmaes", population=4),
+    made("gp", warp=True),
 )
 EVERY = [*strategies.names(), *SMALLER]
 
@@ -242,6 +244,25 @@ def test_local_search_visits_all_neighbours_before_it_restarts():
     assert 35 in visited
 
 
+def test_local_search_on_a_front_keeps_some_climbs_and_goes_on_alike_when_resumed(tmp_path, monkeypatch):
+    """Every point of the front begins a climb; what is kept of them follows from what was told, not from asks."""
+    monkeypatch.setattr("nas.strategies.local.KEPT", 6)
+    space = Space(x=Float(0, 1), y=Float(0, 1))
+
+    def run(path, counts):
+        for count in counts:
+            with Study(space, objectives=["a", "b"], strategy="local", seed=0, storage=path) as study:
+                for _ in range(count):
+                    trial = study.ask()
+                    x, y = trial.config["x"], trial.config["y"]
+                    study.tell(trial, {"a": x + y**2, "b": 1 - x + y**2})
+                climbs, near = study.strategy._climbs, study.strategy._near
+                assert len(climbs) <= 6 and set().union(*near.values()) <= set(climbs)
+        return [trial.config for trial in study.trials]
+
+    assert run(tmp_path / "a", (80,)) == run(tmp_path / "b", (30, 50))
+
+
 def test_cmaes_finds_the_optimum_of_numbers_and_choices_together():
     def function(config):
         loss = (config["x"] - 0.3) ** 2 + (math.log10(config["rate"]) + 2) ** 2
@@ -280,7 +301,7 @@ def test_the_best_survive_and_the_log_says_how_they_do():
     study = Study(MIXED, strategy=make, seed=0)
     study.optimize(branin, trials=65)
     losses = [trial.metrics["loss"] for trial in study.trials]
-    assert sorted(t.metrics["loss"] for t in study.strategy._members.values()) == sorted(losses)[:10]
+    assert sorted(t.metrics["loss"] for t in study.strategy.living.members.values()) == sorted(losses)[:10]
     log = study.strategy.generations()
     assert [one.generation for one in log] == list(range(6))
     third = losses[20:30]
@@ -352,6 +373,21 @@ def test_seconds_count_under_a_budget_of_time():
         return sum(trial.seconds for trial in study.trials)
 
     assert taken(timed=True) < 0.6 * taken(timed=False)
+
+
+def test_what_outruns_a_fit_is_served_by_tpe_and_said_to_be(tmp_path):
+    """Trials of a tenth of a fit's time: about nine in ten from the twentieth on, told in the status."""
+    space = Space(x=Float(0, 1), y=Float(0, 1))
+    for _ in range(2):
+        with Study(space, strategy="auto", timed=True, seed=0, storage=tmp_path / "study.log") as study:
+            for _ in range(30):
+                trial = study.ask()
+                study.tell(trial, Result({"loss": trial.config["y"]}, seconds=0.005))
+            shares = served(study.trials)
+    assert list(shares) == ["tpe", "gp"] and sum(shares.values()) == pytest.approx(1)
+    assert {trial.server for trial in study.trials[1:20]} == {"gp"} and study.trials[0].server == ""
+    late = [trial.server for trial in study.trials[20:]]
+    assert 0.75 < late.count("tpe") / len(late) < 1
 
 
 def test_low_rungs_teach():

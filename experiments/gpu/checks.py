@@ -231,7 +231,11 @@ def _killed(place: Place, design: Design) -> str:
         for limit in (None, 40_000_000):
             with place.scratch(f"child-{limit}") as scratch:
                 context = Context(seed=0, scratch=scratch, threads=torch.get_num_threads())
-                memory = None if limit is None else sum(resident(p.pid) for p in psutil.Process().children()) + limit
+                memory = (
+                    None
+                    if limit is None
+                    else sum(resident(p.pid) for p in psutil.Process().children()) + limit
+                )
                 task = Task(
                     TrainEstimator(place.gratings),
                     design if limit else small,

@@ -29,14 +29,17 @@ class Rates:
 
     @cached_property
     def mu(self) -> int:
+        """How many of the points the mean moves towards: the better half."""
         return self.lam // 2
 
     @cached_property
     def raw(self) -> np.ndarray:
+        """(lam,) weights before they are scaled, positive for the better half."""
         return math.log((self.lam + 1) / 2) - np.log(np.arange(1, self.lam + 1))  # (eq. 49)
 
     @cached_property
     def mu_eff(self) -> float:
+        """How many equal points the positive weights are worth: the variance-effective selection mass."""
         best = self.raw[: self.mu]
         return float(best.sum() ** 2 / (best**2).sum())
 
@@ -55,23 +58,28 @@ class Rates:
 
     @cached_property
     def c_1(self) -> float:
+        """Learning rate of the rank-one update."""
         return 2 / ((self.n + 1.3) ** 2 + self.mu_eff)  # (eq. 57)
 
     @cached_property
     def c_mu(self) -> float:
+        """Learning rate of the rank-mu update."""
         rate = 2 * (self.mu_eff - 2 + 1 / self.mu_eff) / ((self.n + 2) ** 2 + self.mu_eff)  # (eq. 58)
         return min(1 - self.c_1 - 1e-8, rate)
 
     @cached_property
     def c_s(self) -> float:
+        """Rate at which the path of the step size forgets."""
         return (self.mu_eff + 2) / (self.n + self.mu_eff + 5)  # (eq. 55)
 
     @cached_property
     def d_s(self) -> float:
+        """Damping of the step size."""
         return 1 + 2 * max(0.0, math.sqrt((self.mu_eff - 1) / (self.n + 1)) - 1) + self.c_s  # (eq. 55)
 
     @cached_property
     def c_c(self) -> float:
+        """Rate at which the path of the covariance forgets."""
         return (4 + self.mu_eff / self.n) / (self.n + 4 + 2 * self.mu_eff / self.n)  # (eq. 56)
 
     @cached_property
@@ -127,9 +135,8 @@ class Gaussian:
         step = weights[: rates.mu] @ y[: rates.mu]  # (eq. 41)
         white = self.whitened(x)
         c_s, c_c, c_1, c_mu = rates.c_s, rates.c_c, rates.c_1, rates.c_mu
-        p_s = (1 - c_s) * self.p_s + math.sqrt(c_s * (2 - c_s) * rates.mu_eff) * (
-            weights[: rates.mu] @ white[: rates.mu]
-        )  # (eq. 43)
+        turned = weights[: rates.mu] @ white[: rates.mu]
+        p_s = (1 - c_s) * self.p_s + math.sqrt(c_s * (2 - c_s) * rates.mu_eff) * turned  # (eq. 43)
         length = float(np.linalg.norm(p_s))
         sigma = self.sigma * math.exp(c_s / rates.d_s * (length / rates.chi - 1))  # (eq. 44)
         bounded = (

@@ -14,7 +14,7 @@ import numpy as np
 
 TREES = 48
 FEATURES = 0.5  # share of the dimensions tried at a split: less alike trees, better calibrated intervals
-LEAST = 2  # observations in a leaf
+LEAF = 2  # observations in a leaf at least
 FLOOR = 1e-12  # variance where all trees agree and all leaves are pure
 
 
@@ -75,6 +75,6 @@ def fit(x: np.ndarray, y: np.ndarray, *, seed: int = 0) -> Forest:
     single, column = np.ascontiguousarray(x, np.float32), np.asarray(y, float)[:, None]
     trees = []
     for counts, state in zip(c, rng.integers(2**31, size=TREES), strict=True):
-        tree = DecisionTreeRegressor(max_features=FEATURES, min_samples_leaf=LEAST, random_state=int(state))
+        tree = DecisionTreeRegressor(max_features=FEATURES, min_samples_leaf=LEAF, random_state=int(state))
         trees.append(tree.fit(single, column, sample_weight=counts, check_input=False).tree_)
     return Forest(tuple(trees), x, y, c)

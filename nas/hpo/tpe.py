@@ -21,10 +21,9 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 SHARE = 0.2  # of the prior in the kernel of unordered bins (Watanabe 2023, section 5)
-SCOTT = (
-    0.5  # deviations per n^(-1 / (s + 4)) of spread: half of Scott's, as the good set is one of several modes
-)
-LEAST, STEP = 0.01, 0.5  # least deviation: in units, and in bins on axes that have bins
+SCOTT = 0.5  # deviations per n^(-1 / (s + 4)) of spread: half of Scott's, as the good set has several modes
+NARROWEST = 0.01  # deviation, in units
+STEP = 0.5  # least deviation in bins, on axes that have bins
 TINY = 1e-300
 
 
@@ -73,7 +72,7 @@ class Axes:
         variance = (np.where(a, (u - mean) ** 2, 0.0).sum(axis=0) + 1 / 12) / (count + 1)
         free = int((self.bins > 1).sum())
         h = SCOTT * np.sqrt(variance) * np.maximum(count, 1.0) ** (-1 / (free + 4))
-        return np.where(self.ordered, np.maximum(h, np.maximum(LEAST, STEP / self.bins)), SHARE)
+        return np.where(self.ordered, np.maximum(h, np.maximum(NARROWEST, STEP / self.bins)), SHARE)
 
 
 @dataclass(frozen=True)

@@ -109,10 +109,8 @@ def _taken(space: Space, mother: Values, father: Values, swapped: np.ndarray) ->
 
 def _joined(slot: Slot, mother: Values, father: Values) -> bool:
     """Return whether both parents have a number there, and not the same one."""
-    path = slot.path
-    return (
-        path in mother and path in father and mother[path] != father[path] and ordered(slot.parameter)
-    )  # the order of the tests is that of their cost
+    path = slot.path  # the order of the tests is that of their cost
+    return path in mother and path in father and mother[path] != father[path] and ordered(slot.parameter)
 
 
 def _units(slot: Slot, mother: Values, father: Values) -> tuple[float, float]:

@@ -52,6 +52,35 @@ class Generations:
         return Generation(len(self.rows), float(lowest), float(mean), float(highest), spread)
 
 
+class Population:
+    """The living and the children that were told since selection, by number, with the log of their generations.
+
+    Who of them lives on is the algorithm's to say: it sets ``members`` and empties ``children``.
+    """
+
+    def __init__(self, problem: Problem, size: int) -> None:
+        self.log = Generations(problem, size)
+        self.members: dict[int, Trial] = {}
+        self.children: dict[int, Trial] = {}  # in the order of their first telling
+        self._told: set[int] = set()
+
+    def tell(self, trial: Trial) -> bool:
+        """Take note of the newest version of ``trial``; return whether it is the first one, which makes it a child."""
+        first = trial.number not in self._told
+        if first:
+            self._told.add(trial.number)
+            self.log.add(trial)
+        if first or trial.number in self.children:
+            self.children[trial.number] = trial
+        elif trial.number in self.members:
+            self.members[trial.number] = trial
+        return first
+
+    def all(self) -> dict[int, Trial]:
+        """Return the living, then the children."""
+        return {**self.members, **self.children}
+
+
 def diversity(space: Space, configs: Sequence[Configuration]) -> float:
     """Return the mean distance of two of ``configs`` (n,), averaged over all parameters: 0 if all are equal.
 
@@ -73,7 +102,6 @@ def _apart(slot: Slot, configs: Sequence[Configuration]) -> float:
     if isinstance(parameter, Choice) and not parameter.ordered:
         _, counts = np.unique(units, return_counts=True)
         return mixed + (active**2 - float((counts**2).sum())) / 2
-    across = np.arange(1, active) * np.arange(
-        active - 1, 0, -1
-    )  # pairs that a gap between neighbours is part of
-    return mixed + float((np.diff(units) * across).sum())
+    below = np.arange(1, active)
+    pairs = below * below[::-1]  # that a gap between neighbours is part of
+    return mixed + float((np.diff(units) * pairs).sum())

@@ -3,8 +3,7 @@
 What it stands on is measured in ``experiments/tables``: up to some hundred trials nothing else came near the processes.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -16,7 +15,7 @@ from search_spaces.space import Configuration
 MODELLED = 1000  # asks up to which the processes serve alone
 LATER = {"tpe": 0.5, "evolution": 0.4, "gp": 0.1}  # shares of asks from then on
 FIT = 0.05  # seconds of an ask of the processes: trials that finish faster are waited for by nobody
-LEAST = 0.1  # share of asks that the processes serve all the same
+SERVED = 0.1  # share of asks that the processes serve all the same
 LATEST = 20  # trials whose seconds count
 
 
@@ -25,7 +24,8 @@ class Auto(Strategy):
     """Asks ``gp`` for the first ``modelled`` trials; from then on mostly ``tpe`` and ``evolution``.
 
     Under a budget of time, where results come in faster than a fit takes, ``gp`` serves the share of asks that its
-    time allows, by the stored seconds of the last trials, and ``tpe`` the others. ``shares`` says who served how many.
+    time allows, by the stored seconds of the last trials, and ``tpe`` the others. Each trial keeps the name of its
+    ``server``.
     """
 
     weighs_priors = True
@@ -34,13 +34,6 @@ class Auto(Strategy):
         super().__init__(problem, seed=seed)
         self.modelled = modelled
         self._members = {name: strategies.get(name)(problem, seed=seed) for name in LATER}
-        self._served: Counter[str] = Counter()
-
-    @property
-    def shares(self) -> Mapping[str, float]:
-        """Share of this process's asks by the strategy that served them."""
-        total = sum(self._served.values())
-        return {name: count / total for name, count in self._served.items()}
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
@@ -55,15 +48,14 @@ class Auto(Strategy):
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
-        name = self._server(rng, index, len(pending))
-        self._served[name] += 1
-        return self._members[name].propose(rng, index, pending)
+        self.server = self._server_of(rng, index, len(pending))
+        return self._members[self.server].propose(rng, index, pending)
 
-    def _server(self, rng: np.random.Generator, index: int, pending: int) -> str:
+    def _server_of(self, rng: np.random.Generator, index: int, pending: int) -> str:
         if index >= self.modelled:
             return str(rng.choice(list(LATER), p=list(LATER.values())))
         if not self.problem.timed or len(self.trials) < LATEST:
             return "gp"
         latest = [trial.seconds for trial in islice(reversed(self.trials.values()), LATEST)]
         share = float(np.mean(latest)) / (pending + 1) / FIT
-        return "gp" if rng.random() < max(share, LEAST) else "tpe"
+        return "gp" if rng.random() < max(share, SERVED) else "tpe"

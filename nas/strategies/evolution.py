@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from nas.operators import CROSSOVERS, MUTATIONS, Crossover, Mutation, tournament
-from nas.operators.generations import Generation, Generations
+from nas.operators.generations import Generation, Population
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.registry import nearest
@@ -55,47 +55,39 @@ class Evolution(Strategy):
         super().__init__(problem, seed=seed)
         self.population, self.sample, self.crossover, self.extra = population, sample, crossover, extra
         self.survival, self.offspring = survival, offspring
-        self._log = Generations(problem, population)
-        self._members: dict[int, Trial] = {}  # by number, in the order of their first telling
-        self._waiting: dict[int, Trial] = {}  # told children that survival was not yet decided for
+        self.living = Population(problem, population)  # in the order of their first telling
         self._ranked: tuple[list[Trial], list[float]] | None = None
 
     def generations(self) -> Sequence[Generation]:
-        return self._log.rows
+        return self.living.log.rows
 
     def tell(self, trial: Trial) -> None:
-        first = trial.number not in self.trials
         super().tell(trial)
-        if first:
-            self._log.add(trial)
-        if first or trial.number in self._waiting:
-            self._waiting[trial.number] = trial
-        elif trial.number in self._members:
-            self._members[trial.number] = trial
+        first = self.living.tell(trial)
         due = 1 if self.survival == "age" else self.offspring
-        if first and (len(self._waiting) >= due or len(self._members) < self.population):
+        if first and (len(self.living.children) >= due or len(self.living.members) < self.population):
             self._select()
         self._ranked = None
 
     def _select(self) -> None:
-        members = {**self._members, **self._waiting}
-        self._waiting = {}
+        members = self.living.all()
+        self.living.children = {}
         if self.survival == "age":
             kept = set(list(members)[-self.population :])
         else:
             ranks = self._ranks(list(members.values()))
             order = sorted(zip(ranks, members, strict=True))
             kept = {number for _, number in order[: self.population]}
-        self._members = {number: trial for number, trial in members.items() if number in kept}
+        self.living.members = {number: trial for number, trial in members.items() if number in kept}
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
         space = self.problem.space
-        if index < self.population // 2 or len(self._members) < 2:
+        if index < self.population // 2 or len(self.living.members) < 2:
             return space.sample(rng)
         if self._ranked is None:
-            told = list(self._members.values())
+            told = list(self.living.members.values())
             self._ranked = told, self._ranks(told)
         members, ranks = self._ranked
         parent = members[tournament(ranks, self.sample, rng)].config

@@ -17,7 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from nas.encoder import View
 from nas.hpo import acquisition as improvement
-from nas.hpo.gp import GaussianProcess, Inputs
+from nas.hpo.gp import GaussianProcess
+from nas.hpo.kernel import Inputs
 from nas.hpo.pareto import nondominated
 from nas.maximise import STEPS, Score, candidates, climbed
 from nas.models import Models, Weight
@@ -29,13 +30,11 @@ from search_spaces.registry import nearest
 from search_spaces.space import Configuration
 
 ACQUISITIONS = ("log-ei", "log-pi", "ucb", "thompson", "parego")
-FIRST = 2  # PURPOSE of the generator of the first designs
+DESIGNS = 2  # PURPOSE of the generator of the first designs
 PENDING = 64  # trials in flight that are believed, the latest
 ELITES = 6  # best observations whose children are candidates
-FINE = (
-    1 / 12
-)  # share of the candidates, the best without graphs, whose graphs are looked at; at least LEAST of them
-LEAST = 16
+FINE = 1 / 12  # share of the candidates, the best without graphs, whose graphs are looked at
+FEWEST = 16  # of them at least
 UNSEEN = -1e6  # added to the score of the others
 LEADING = 100  # observations, the best ones, among which the incumbent is
 ACCEPTED = 200  # candidates, the best ones, of which the first new and feasible one is taken
@@ -47,6 +46,7 @@ class GP(Strategy):
 
     The first ``initial`` designs are a Latin hypercube. Two objectives are judged by the expected hypervolume
     improvement; more, and with ``parego`` two, by the expected improvement of a norm with weights drawn in each ask.
+    ``warp`` learns a monotone map of every number (see ``nas.hpo.warp``).
     """
 
     weighs_priors = True
@@ -60,6 +60,7 @@ class GP(Strategy):
         initial: int = 8,
         xi: float = 0.0,
         kappa: float = 2.0,
+        warp: bool = False,
     ) -> None:
         if acquisition not in ACQUISITIONS:
             raise ValueError(f"no acquisition {acquisition!r}; {nearest(acquisition, list(ACQUISITIONS))}")
@@ -74,6 +75,7 @@ class GP(Strategy):
                 "give log-ei or parego"
             )
         self.acquisition, self.initial, self.xi, self.kappa = acquisition, initial, xi, kappa
+        self.warp = warp
         self._rejected = -1  # the last ask in which nothing that the acquisition found was accepted
 
     @cached_property
@@ -84,7 +86,7 @@ class GP(Strategy):
     @cached_property
     def models(self) -> Models:
         """The processes, told of all trials."""
-        return Models(self.problem, self.rows)
+        return Models(self.problem, self.rows, warp=self.warp)
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
@@ -102,20 +104,18 @@ class GP(Strategy):
         )
         with threadpool_limits(
             1
-        ):  # small matrices: more threads only wait for each other, and round otherwise
+        ):  # of small matrices more threads only wait for each other, and round otherwise
             return self._best(rng, index, waiting)
 
     @cached_property
     def _first_designs(self) -> list[Configuration]:
         """By index; where the first is the space's default, it stands in no row of the hypercube."""
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0, 0, FIRST)))
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(0, 0, 0, DESIGNS)))
         drawn = self.rows.latin(max(self.initial - self.baseline, 1), rng)
         return [self.rows.config(row) for row in (drawn[[0, *range(len(drawn))]] if self.baseline else drawn)]
 
     def _best(self, rng: np.random.Generator, index: int, waiting: np.ndarray) -> Configuration:
-        draws = int(
-            rng.integers(2**32)
-        )  # what is drawn for the acquisition is the same with graphs and without
+        draws = int(rng.integers(2**32))  # for the acquisition: the same with graphs and without
         score, elites = self._score(draws, index, waiting, graphs=False)
         if self.problem.features is not None:
             score = _refined(score, self._score(draws, index, waiting, graphs=True)[0])
@@ -206,7 +206,7 @@ def _refined(coarse: Score, fine: Score) -> Score:
 
     def score(rows: np.ndarray) -> np.ndarray:
         value = coarse(rows) + UNSEEN
-        best = np.argsort(-value, kind="stable")[: max(LEAST, int(FINE * len(rows)))]
+        best = np.argsort(-value, kind="stable")[: max(FEWEST, int(FINE * len(rows)))]
         value[best] = fine(rows[best])
         return value
 

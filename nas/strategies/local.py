@@ -4,8 +4,9 @@ First improvement with random restarts (Hoos and Stützle 2004); with several ob
 neighbour begins a climb of its own, which makes it Pareto local search (Paquete et al. 2004).
 
 A climb is an incumbent and its neighbours in the order of a permutation. Which climbs a trial belongs to follows from
-its configuration, so all of the state is a function of what was told. Trials compare at their first fidelity, which all
-have.
+its configuration, so all of the state is a function of what was told. Of many climbs, as fronts begin them, those that
+moved last are kept, so that memory does not grow with their neighbours. Trials compare at their first fidelity, which
+all have.
 """
 
 from bisect import bisect_left, insort
@@ -21,15 +22,20 @@ from nas.trial import Problem, Trial
 from search_spaces.space import Choice, Configuration, Float, Parameter, Value
 
 STEPS: Final = (0.2, 0.05, 0.0125, 0.003)  # of numbers, either way, in units of the range
+KEPT: Final = 256  # climbs, those that moved last
 NEIGHBOURS: Final = 3  # PURPOSE of the generator of a neighbourhood
 
 
 @dataclass(eq=False)
 class Climb:
-    """``left`` are the neighbours of ``incumbent`` not known to be started; the next one is last."""
+    """``left`` are the neighbours of ``incumbent`` not known to be started; the next one is last.
+
+    ``near`` are the neighbours of all that were incumbents: what is told among them belongs to the climb.
+    """
 
     incumbent: Trial
     left: list[Configuration] = field(default_factory=list)
+    near: list[Configuration] = field(default_factory=list)
 
 
 @strategies.register("local")
@@ -41,9 +47,9 @@ class Local(Strategy):
             raise ValueError(f"local: initial={initial}; needs initial >= 1")
         super().__init__(problem, seed=seed)
         self.initial = initial
-        self._climbs: list[Climb] = []  # that may have neighbours left
+        self._climbs: dict[Climb, None] = {}  # in the order of their last moves
         self._losses: list[list[float]] = [[] for _ in problem.objectives]  # all that were told, sorted
-        self._near: dict[Configuration, list[Climb]] = {}
+        self._near: dict[Configuration, dict[Climb, None]] = {}
 
     def tell(self, trial: Trial) -> None:
         first = trial.number not in self.trials
@@ -52,10 +58,11 @@ class Local(Strategy):
             return
         for column, loss in zip(self._losses, self.problem.losses(trial.metrics), strict=True):
             insort(column, loss)
-        rivals = self._near.get(trial.config, [])
+        rivals = self._near.pop(trial.config, {})  # it is told first only once
         beaten = [climb for climb in rivals if self._better(trial, climb.incumbent)]
         if beaten:  # the climbs that meet in a point go on as one
-            self._climbs = [climb for climb in self._climbs if climb not in beaten[1:]]
+            for climb in beaten[1:]:
+                self._end(climb)
             self._move(beaten[0], trial)
         elif not any(self._better_or_equal(climb.incumbent, trial) for climb in rivals):
             self._move(Climb(trial), trial)
@@ -67,28 +74,38 @@ class Local(Strategy):
         rng = np.random.default_rng(key)
         near = list(dict.fromkeys(self._neighbours(trial.config, rng)))
         climb.left = [near[place] for place in rng.permutation(len(near))]
+        climb.near += near
         for config in near:
-            self._near.setdefault(config, []).append(climb)
-        if climb not in self._climbs:
-            self._climbs.append(climb)
+            self._near.setdefault(config, {})[climb] = None
+        self._climbs.pop(climb, None)
+        self._climbs[climb] = None
+        if len(self._climbs) > KEPT:
+            self._end(next(iter(self._climbs)))
+
+    def _end(self, climb: Climb) -> None:
+        """Forget ``climb`` and whose neighbours belong to it alone."""
+        del self._climbs[climb]
+        for config in climb.near:
+            rivals = self._near.get(config, {})
+            rivals.pop(climb, None)
+            if not rivals:
+                self._near.pop(config, None)
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
         if index < self.initial:
             return self.problem.space.sample(rng)
-        while self._climbs:
-            best = min(self._climbs, key=self._standing)
-            left = best.left
+        while open_climbs := [climb for climb in self._climbs if climb.left]:
+            left = min(open_climbs, key=self._standing).left
             while left and not self.accepts(left[-1]):  # what is not accepted never will be
                 left.pop()
             if left:
                 return left[-1]
-            self._climbs.remove(best)
         return self.problem.space.sample(rng)
 
     def _standing(self, climb: Climb) -> tuple[float, int, int]:
-        """Violation, then the sum of the ranks among all that was told: the open climbs alone would depend on asks."""
+        """Return the violation, then the sum of ranks among all told: among open climbs it would depend on asks."""
         metrics = climb.incumbent.metrics
         losses = zip(self._losses, self.problem.losses(metrics), strict=True)
         ranks = sum(bisect_left(column, loss) for column, loss in losses)

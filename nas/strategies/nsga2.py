@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nas.operators import best_first, polynomial_mutation, simulated_binary_crossover, tournament
-from nas.operators.generations import Generation, Generations
+from nas.operators.generations import Generation, Population
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.space import Configuration
@@ -34,31 +34,23 @@ class NSGA2(Strategy):
             )
         super().__init__(problem, seed=seed)
         self.population, self.crossover = population, crossover
-        self._log = Generations(problem, population)
-        self._parents: dict[int, Trial] = {}  # by number, best first
-        self._children: dict[int, Trial] = {}  # told since, in the order of their first telling
+        self.living = Population(problem, population)  # the members best first
 
     @property
     def parents(self) -> list[Trial]:
         """The living, best first; before the first generation is whole, none."""
-        return list(self._parents.values())
+        return list(self.living.members.values())
 
     def generations(self) -> Sequence[Generation]:
-        return self._log.rows
+        return self.living.log.rows
 
     def tell(self, trial: Trial) -> None:
-        first = trial.number not in self.trials
         super().tell(trial)
-        if first:
-            self._log.add(trial)
-        if first or trial.number in self._children:
-            self._children[trial.number] = trial
-        elif trial.number in self._parents:
-            self._parents[trial.number] = trial
-        if len(self._children) == self.population:
-            chosen = self._ranked({**self._parents, **self._children})[: self.population]
-            self._parents = {one.number: one for one in chosen}
-            self._children = {}
+        self.living.tell(trial)
+        if len(self.living.children) == self.population:
+            chosen = self._ranked(self.living.all())[: self.population]
+            self.living.members = {one.number: one for one in chosen}
+            self.living.children = {}
 
     def _ranked(self, members: Mapping[int, Trial]) -> list[Trial]:
         told = list(members.values())
@@ -68,9 +60,9 @@ class NSGA2(Strategy):
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
         space = self.problem.space
-        if index < self.population or len(self._parents) + len(self._children) < 2:
+        if index < self.population or len(self.living.all()) < 2:
             return space.sample(rng)
-        parents = self.parents or self._ranked(self._children)
+        parents = self.parents or self._ranked(self.living.children)
         places = range(len(parents))
         child = parents[tournament(places, 2, rng)].config
         if rng.random() < self.crossover:

@@ -20,6 +20,7 @@ RIVALS = {
     "gpsampler": ("samplers", "search", {"sampler": "gpsampler"}),
     "nevergrad": ("others", "nevergrad", {}),
     "deap": ("others", "deap", {}),
+    "smac": ("smac", "search", {}),
 }
 BLOCK = 5
 
