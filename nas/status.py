@@ -29,9 +29,9 @@ def status_of(
 
     ``state`` is running, finished or interrupted; ``error`` says why a run that has no model was interrupted.
     ``best`` is where the exported model lies, ``left`` the seconds until there is one. Where latency is searched it is
-    predicted in ``metrics``; ``latency`` says how well, and has those that were measured alone, by trial. ``served`` are
-    shares of the trials by the strategy that proposed them, where one strategy asks others: under a budget of time, how
-    many came from a cheaper path.
+    predicted in ``metrics``; ``latency`` says how well, and has those that were measured alone, by trial. ``served``
+    are shares of the trials by the strategy that proposed them, where one strategy asks others: under a budget of time,
+    how many came from a cheaper path.
     """
     asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 SCORED = 128  # images of a validation batch that is not cut: more would need more than training does
 MOMENTS = {"sgd": 0, "rmsprop": 1}  # values kept for each weight beside momentum; the family of Adam keeps 2
-# resident over allocated, median of 8 designs of four spaces (1.2 to 4.6): glibc 2.36 fills no hole that an aligned block
-# left with a block of the same size (two cores of an AMD EPYC, torch 2.13)
+# resident over allocated, median of 8 designs of four spaces (1.2 to 4.6): glibc 2.36 fills no hole that an aligned
+# block left with a block of the same size (two cores of an AMD EPYC, torch 2.13)
 FRAGMENTED = 2.7
 LOW, HIGH = 0.55, 1.5  # measured over predicted, of 14 of 15 designs
 IMAGES = 9  # bytes of a batch for each value of an image: uint8, and float32 before and after mixing
