@@ -24,7 +24,7 @@ from search_spaces.architecture import Design
 BAND = 0.1  # of the middle, to both sides
 SAMPLE = 200  # draws whose median is the middle
 MOST = 6  # times the default's multiply-accumulates: beyond it a design is not trained
-IMAGES, EPOCHS, SEED = 6_000, 8, 0
+IMAGES, EPOCHS, SEED = 6_000, 5, 0
 
 
 def designs(name: str, data: Path, number: int) -> Iterator[tuple[str, Design]]:
