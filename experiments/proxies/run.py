@@ -10,7 +10,7 @@ results alone.
 import argparse
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,13 +19,15 @@ from scipy.stats import rankdata
 
 from estimators import dataset as images
 from estimators.proxy import proxies
+from experiments.proxies import start
 from experiments.proxies.cells import drawn, joined, scored
 from experiments.proxies.published import MEMBERS, PUBLISHED
 from experiments.proxies.ranks import columns, spearman
 from experiments.proxies.surrogate import TOLD, gains, graphs
-from experiments.proxies.trained import EPOCHS, IMAGES, designs, trained
+from experiments.proxies.trained import EPOCHS, IMAGES, designs, saved, trained
 from experiments.record import ROOT, Record
 from search_spaces.architecture import Design
+from search_spaces.space import Configuration
 
 MEASURED = (
     "estimators/proxies",
@@ -63,6 +65,32 @@ def part_nb201(record: Record, cifar: str, count: int) -> None:
                 if count > max(TOLD):
                     show_gains(record, about, [design for design, _ in cells.values()], list(rows.values()))
     show_ranks(record, about, list(rows.values()), names, BARS)
+    if count == CELLS:
+        show_start(record, [(design.config, rows[row]) for row, (design, _) in cells.items()])
+
+
+def show_start(record: Record, cells: Sequence[tuple[Configuration, dict]]) -> None:
+    """Keep and print what picks among scored cells do to the regret of a search, a table at a time."""
+    scored = [(config, row["macs"], finite(row["values"])) for config, row in cells]
+    for name in start.TABLES:
+        key = f"start {name}"
+        if record.run(key) is None:
+            pairs = [start.pair(name, scored, seed) for seed in range(start.SEEDS)]
+            record.add(key, {"regrets at marks, without and with": pairs})
+        pairs = record.run(key)["regrets at marks, without and with"]
+        for one in start.ratios(pairs):
+            claim = f"{name}: regret of auto with picks over without, at {one['mark']}"
+            interval = f"90 % interval {one['low']:.2f} to {one['high']:.2f}"
+            print(f"{claim}: {one['ratio']:.2f} ({interval})", flush=True)
+            seeds = list(range(start.SEEDS))
+            record.show(
+                claim, one["ratio"], f"none, reported; {interval}", True, seeds=seeds, command=COMMAND
+            )
+
+
+def finite(values: dict[str, float | None]) -> dict[str, float]:
+    """Return the ``values`` that are there."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def show_gains(record: Record, about: str, found: list[Design], rows: list[dict]) -> None:
@@ -80,8 +108,7 @@ def part_spaces(record: Record, count: int, quantity: int, epochs: int) -> None:
     """Score and train ``count`` designs of each space on Fashion-MNIST, and compare: all, and those of one band."""
     names = proxies.names()
     with tempfile.TemporaryDirectory(prefix="nas-") as place:
-        data = Path(place) / "data"
-        images.save(images.load("fashion-mnist", seed=SEED), data)
+        data = saved(Path(place) / "data")
         for space in SPACES:
             rows = []
             for number, (kind, design) in enumerate(designs(space, data, count)):

@@ -5,14 +5,16 @@ that only counts them can rank.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from estimators.dataset import open_saved
+from estimators.dataset import load, open_saved, save
 from estimators.estimator import Context, Fidelity
+from estimators.split import Split
 from estimators.train import TrainEstimator
 from estimators.zero_cost import score
 from nas.calibration import threads
@@ -23,8 +25,15 @@ from search_spaces.architecture import Design
 
 BAND = 0.1  # of the middle, to both sides
 SAMPLE = 200  # draws whose median is the middle
-MOST = 6  # times the default's multiply-accumulates: beyond it a design is not trained
-IMAGES, EPOCHS, SEED = 6_000, 5, 0
+MOST = 2  # times the default's multiply-accumulates: beyond it a design is not trained
+IMAGES, JUDGED, EPOCHS, SEED = 4_000, 2_000, 5, 0
+
+
+def saved(folder: Path) -> Path:
+    """Save Fashion-MNIST with the first ``JUDGED`` of its validation images into ``folder``."""
+    whole = load("fashion-mnist", seed=SEED)
+    val = Split(whole.val.x[:JUDGED], whole.val.y[:JUDGED])
+    return save(replace(whole, val=val, saved_in=None), folder)
 
 
 def designs(name: str, data: Path, number: int) -> Iterator[tuple[str, Design]]:
