@@ -93,6 +93,32 @@ def test_grasp_by_differences_of_gradients():
     assert value("grasp", network, x, y) == pytest.approx(expected, rel=1e-3)
 
 
+def test_grasp_goes_through_hard_sigmoids_and_says_where_it_cannot():
+    """Gates of squeeze-and-excitation: torch lacks their second derivative."""
+    network, (x, y) = small(), batch()
+    gated = nn.Sequential(*network[:1], nn.Hardsigmoid(), *network[1:])
+    equal = nn.Sequential(*network[:1], nn.Hardtanh(-3, 3), Affine(1 / 6, 0.5), *network[1:])
+    assert value("grasp", gated, x, y) == pytest.approx(value("grasp", equal, x, y), rel=1e-4)
+    assert isinstance(gated[1], nn.Hardsigmoid)
+    once = nn.Sequential(*network[:1], Once(), *network[1:])
+    with pytest.raises(Unscored, match="grasp needs second derivatives, and torch has none here"):
+        value("grasp", once, x, y)
+
+
+class Affine(nn.Module):
+    def __init__(self, slope, shift):
+        super().__init__()
+        self.slope, self.shift = slope, shift
+
+    def forward(self, x):
+        return x * self.slope + self.shift
+
+
+class Once(nn.Module):
+    def forward(self, x):
+        return nn.functional.hardsigmoid(x)
+
+
 def test_synflow_of_a_chain_is_its_product():
     torch.manual_seed(0)
     chain = nn.Sequential(

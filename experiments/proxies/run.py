@@ -24,7 +24,7 @@ from experiments.proxies.cells import drawn, joined, scored
 from experiments.proxies.published import MEMBERS, PUBLISHED
 from experiments.proxies.ranks import columns, spearman
 from experiments.proxies.surrogate import TOLD, gains, graphs
-from experiments.proxies.trained import EPOCHS, IMAGES, designs, saved, trained
+from experiments.proxies.trained import EPOCHS, IMAGES, accuracy_of, designs, saved
 from experiments.record import ROOT, Record
 from search_spaces.architecture import Design
 from search_spaces.space import Configuration
@@ -36,6 +36,15 @@ MEASURED = (
     "estimators/zero_cost.py",
     "search_spaces/spaces/cell.py",
     "search_spaces/network.py",
+)
+TRAINED = (  # what accuracies depend on
+    "experiments/proxies/trained.py",
+    "estimators/batches.py",
+    "estimators/augment.py",
+    "estimators/optimizer.py",
+    "search_spaces/network.py",
+    "search_spaces/ops",
+    "search_spaces/spaces",
 )
 TABLE = Path(os.environ.get("NAS_DATA", ROOT / "../shared/data")) / "nb201_table.npz"
 COMMAND = "python -m experiments.proxies.run"
@@ -106,19 +115,23 @@ def show_gains(record: Record, about: str, found: list[Design], rows: list[dict]
 
 def part_spaces(record: Record, count: int, quantity: int, epochs: int) -> None:
     """Score and train ``count`` designs of each space on Fashion-MNIST, and compare: all, and those of one band."""
-    names = proxies.names()
+    names, trainings = proxies.names(), Record(str(record.path), *TRAINED)
+    trainings.data = record.data  # one file, and two hashes: what is scored anew need not be trained anew
     with tempfile.TemporaryDirectory(prefix="nas-") as place:
         data = saved(Path(place) / "data")
         for space in SPACES:
             rows = []
             for number, (kind, design) in enumerate(designs(space, data, count)):
                 name = f"{space} {number}"
+                if trainings.run(f"{name} trained") is None:
+                    trainings.add(
+                        f"{name} trained", accuracy_of(design, data, images=quantity, epochs=epochs)
+                    )
+                result = trainings.run(f"{name} trained")
                 if record.run(name) is None:
-                    record.add(name, trained(kind, design, names, data, images=quantity, epochs=epochs))
+                    record.add(name, {"kind": kind, **scored(design, result["accuracy"], names, data)})
                 rows.append(record.run(name))
-                print(
-                    f"{name} of {count}: {rows[-1]['accuracy']:.3f}, {rows[-1]['seconds']:.0f} s", flush=True
-                )
+                print(f"{name} of {count}: {result['accuracy']:.3f}, {result['seconds']:.0f} s", flush=True)
             about = f"{space}, trained on {quantity:,} images of Fashion-MNIST"
             show_ranks(record, f"{count} designs of {about}", rows, names)
             band = [row for row in rows if row["kind"] == "band"]

@@ -16,7 +16,6 @@ from estimators.dataset import load, open_saved, save
 from estimators.estimator import Context, Fidelity
 from estimators.split import Split
 from estimators.train import TrainEstimator
-from estimators.zero_cost import score
 from nas.calibration import threads
 from nas.draws import draw
 from nas.joint import joint_space
@@ -66,20 +65,11 @@ def _design(space, number: int) -> Design | None:
         return None
 
 
-def trained(kind: str, design: Design, names: list[str], data: Path, *, images: int, epochs: int) -> dict:
-    """Score and train ``design``; return what ``cells.scored`` does, with validation accuracy and seconds."""
-    found = score(design, names, data, seed=SEED)
+def accuracy_of(design: Design, data: Path, *, images: int, epochs: int) -> dict:
+    """Train ``design`` on ``images`` of the saved ones; return its validation accuracy and the seconds."""
     share = min(1.0, images / len(open_saved(data).train))
     with TemporaryDirectory(prefix="nas-") as scratch:
         context = Context(seed=SEED, scratch=Path(scratch), epochs=epochs, horizon=epochs, threads=threads())
         result = TrainEstimator(data).evaluate(design, Fidelity(epochs, share), context)
     assert result.error is None, result.error
-    return {
-        "kind": kind,
-        "accuracy": result.metrics["accuracy"],
-        "seconds": result.seconds,
-        "parameters": design.parameters,
-        "macs": design.macs,
-        "values": {name: one.value for name, one in found.items()},
-        "milliseconds": {name: round(1e3 * one.seconds, 1) for name, one in found.items()},
-    }
+    return {"accuracy": result.metrics["accuracy"], "seconds": result.seconds}
