@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from estimators.proxy import proxies
 from torch import nn
 from torch.nn.functional import cross_entropy
 
@@ -20,6 +19,7 @@ from estimators.cost.memory import predict_memory
 from estimators.device import MEMORY_FORMAT, kernels, own_stream, synchronize
 from estimators.loop import Training
 from estimators.optimizer import build_optimizer
+from estimators.proxy import proxies
 from estimators.resident import Images, resident
 from experiments.gpu.checks import CLASSES, SHAPE, Place, default, space_of, trained
 from experiments.throughput.networks import design
