@@ -1,6 +1,6 @@
 """Check and time everything that a GPU does differently, in under eight minutes: ``python -m experiments.gpu.run``.
 
-    python -m experiments.gpu.run [--quick] [--seconds 460]
+    python -m experiments.gpu.run [--quick] [--seconds 460] [--only NAME,NAME]
 
 Runs the tests marked ``gpu``, the checks (``checks.py``) and the timings (``timings.py``), each by itself: what fails
 is reported and the rest goes on. What there is no time for any more is named as left out. ``--quick`` does all of it on
@@ -57,6 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="on the CPU, at a small size; records nothing")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="after which nothing new is begun")
+    parser.add_argument("--only", help="names of checks and timings, with commas; records nothing")
     options = parser.parse_args()
     if not options.quick and not torch.cuda.is_available():
         print(
@@ -70,7 +71,12 @@ def main() -> int:
         place = Place(device, Path(folder), options.quick)
         works: dict[str, Callable[[], Any]] = {} if options.quick else {"tests": tests}
         works |= {work.__name__: lambda work=work: work(place) for work in (*CHECKS, *TIMINGS)}  # type: ignore[misc]
+        only = options.only.split(",") if options.only else list(works)
+        if unknown := [name for name in only if name not in works]:
+            parser.error(f"--only: no {unknown[0]!r}; choose from {', '.join(works)}")
         for name, work in works.items():
+            if name not in only:
+                continue
             if time.perf_counter() - began > options.seconds:
                 left_out.append(name)
             else:
@@ -80,7 +86,7 @@ def main() -> int:
     print(
         f"{len(found) - len(failed)} well, failed: {failed or 'none'}, left out: {left_out or 'none'}; {seconds:.0f} s"
     )
-    if not options.quick:
+    if not options.quick and not options.only:
         keep(found, len(failed) + len(left_out), seconds)
     return 1 if failed else 0
 
