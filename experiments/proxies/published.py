@@ -1,7 +1,7 @@
 """What was published of proxies on NAS-Bench-201 with CIFAR-10, and the members of the vote that follow from it.
 
 Spearman's rho with the final accuracy. ``ABDELFATTAH``: Abdelfattah et al. 2021, table 1, one batch of 64. The last
-three are from the comparison of Li et al. 2023 (ZiCo) and were not looked up again at the source.
+three are quoted from memory of the comparison in Li et al. 2023 (ZiCo): they could not be checked at the source.
 """
 
 ABDELFATTAH = {
