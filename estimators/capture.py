@@ -6,7 +6,9 @@ on the same addresses: what goes in is copied to where it was recorded. What can
 the device, memory for both forms of the step) is run step by step as before.
 """
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +64,26 @@ class Replay:
         self._enabled, self._warm = enabled, 0
         self._recorded: Recorded | None = None
 
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Run the last step before the recording; give up if it waits for the device, which no graph can hold.
+
+        A recording that fails for that leaves the device's random numbers unusable to later steps.
+        """
+        if not self._enabled or self._warm != WARM or self.recorded:
+            yield
+            return
+        before = torch.cuda.get_sync_debug_mode()
+        with warnings.catch_warnings(record=True) as heard:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                yield
+            finally:
+                torch.cuda.set_sync_debug_mode(before)
+        if any("synchroniz" in str(warning.message) for warning in heard):
+            self.give_up()
+
     @property
     def recorded(self) -> bool:
         """Whether there is a graph."""
@@ -83,6 +105,11 @@ class Replay:
             self._recorded = Recorded(self._work, z, labels, self._network)
         except RuntimeError:  # out of memory is one
             self.give_up()
+
+    def forget(self) -> None:
+        """Free the graph and its memory; the next step records another one."""
+        self._recorded = None
+        self._warm = min(self._warm, WARM - 1)
 
     def give_up(self) -> None:
         """Free the graph and its memory, and record no other."""

@@ -25,6 +25,7 @@ from estimators.mix import Labels, class_weights
 from estimators.optimizer import build_optimizer, factor, optimizer_state, restore_optimizer, set_rate
 from estimators.preprocess import Standardise
 from estimators.resident import Images
+from search_spaces.network import Network
 from search_spaces.recipe import Recipe
 
 WATCH_EVERY = 8  # steps between two looks at the clock and at whether to stop
@@ -44,7 +45,11 @@ class Training:
     ) -> None:
         self.network = network.to(device=device, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
         self.recipe, self.standardise, self.device, self.dtype = recipe, standardise, device, dtype
-        _overwrite_norms(self.network)
+        ours = isinstance(
+            network, Network
+        )  # of another's we do not know who reads what, or what its Python decides
+        if ours:
+            _overwrite_norms(self.network)
         self.optimizer = build_optimizer(recipe, self.network)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.average = Average(self.network, recipe.ema) if recipe.ema else None
@@ -52,7 +57,7 @@ class Training:
         self.steps = 0
         self.pieces = 1
         self.replay = Replay(
-            self._work, self.network, batch_size=recipe.batch_size, enabled=device.type == "cuda"
+            self._work, self.network, batch_size=recipe.batch_size, enabled=ours and device.type == "cuda"
         )
 
     @property
@@ -71,7 +76,8 @@ class Training:
             if self.scaler.is_enabled():
                 self._update()
         else:
-            loss = self._gradients(z, labels)
+            with self.replay.listening():
+                loss = self._gradients(z, labels)
             self._update()
         self.steps += 1
         if self.average:
@@ -137,7 +143,7 @@ class Training:
         self.network.train()
         with kernels(exact=False), own_stream(self.device):
             if self.recipe.balance:
-                self._weigh(images, members)
+                self.weigh(images, members)
             losses, total = LossWatch(self.device, epoch, batches), torch.zeros((), device=self.device)
             feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0], device=self.device)
             for i, (z, labels) in enumerate(feed):
@@ -149,7 +155,7 @@ class Training:
                 losses.look(total, i + 1)
             return losses.mean(total)
 
-    def _weigh(self, images: Images, members: Tensor) -> None:
+    def weigh(self, images: Images, members: Tensor) -> None:
         """Weigh classes by what is trained on, which need not hold every one; a graph reads the weights in place."""
         own = images.y.index_select(0, members.to(images.y.device))
         weights = class_weights(own, int(images.y.max()) + 1).to(self.device)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from estimators.batches import epoch_batches
+from estimators.device import kernels, own_stream
 from estimators.loop import Training
 from estimators.resident import Resident
 from search_spaces.recipe import Recipe
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 
 FIRST, LAST, STEPS = 1e-6, 10.0, 100
 DECAY = 0.9  # of the smoothed loss, without the bias of its start (Kingma and Ba 2015, section 3)
-BURST = (
-    2.0  # a smoothed loss of so many times the least one, or more than that above the first, is divergence
-)
+BURST = 2.0  # a smoothed loss of so many times the least one, and above the first, is divergence
 LEARNS = 0.05  # share of the whole fall of the loss that the lowest rate has to reach, and of the first loss to fall
 STILL = 20  # steps at rates too low to learn: the level that the loss begins at
 
@@ -78,13 +77,17 @@ def _neutral(recipe: Recipe, optimizer: str) -> Recipe:
 def _sweep(training: Training, data: Resident, seed: int) -> list[tuple[float, float]]:
     """Return (rate, loss before the step at it) of the sweep, up to the first loss that has burst."""
     growth = (LAST / FIRST) ** (1 / (STEPS - 1))
-    members = torch.arange(len(data.train))
+    members, device = torch.arange(len(data.train)), training.device
     rows: list[tuple[float, float]] = []
     training.network.train()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), kernels(exact=False), own_stream(device):
         torch.manual_seed(seed)
+        if training.recipe.balance:
+            training.weigh(data.train, members)
         for epoch in count(seed):
-            for z, labels in epoch_batches(data.train, members, training.recipe, training.standardise, epoch):
+            for z, labels in epoch_batches(
+                data.train, members, training.recipe, training.standardise, epoch, device=device
+            ):
                 rate = FIRST * growth ** len(rows)
                 rows.append((rate, training.step(z, labels, rate).item()))
                 if len(rows) == STEPS or _burst([loss for _, loss in rows]):

@@ -65,9 +65,14 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
     match recipe.optimizer:
         case "sgd":
             momentum = recipe.momentum
-            return torch.optim.SGD(
+            sgd = torch.optim.SGD(
                 groups, rate, momentum=momentum, nesterov=recipe.nesterov and momentum > 0, **kernel
             )
+            if (
+                momentum
+            ):  # the fused kernel makes them unwritten, and a first step that overflows leaves them so
+                sgd.state.update((p, {"momentum_buffer": torch.zeros_like(p)}) for p in trained)
+            return sgd
         case "adam":
             return torch.optim.Adam(groups, rate, betas=recipe.betas, **kernel)
         case "adamw":

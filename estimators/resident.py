@@ -93,8 +93,13 @@ def _reshaped(folder: str, dataset: Dataset, shape: tuple[int, int, int]) -> Res
 
 def place(split: Split, device: str, shape: tuple[int, int, int]) -> Images:
     """Return ``split`` as tensors of ``shape`` (C, H, W) on ``device``; on a CPU they share its arrays' memory."""
-    x, y = _tensor(split.x).to(device), _tensor(split.y).to(device)
-    return Images(to_shape(x, shape), y)
+    x, y = _tensor(split.x), _tensor(split.y).to(device)
+    if x.shape[1:] == shape:
+        return Images(x.to(device), y)
+    parts = [
+        to_shape(part.to(device), shape) for part in torch.split(x, CHUNK)
+    ]  # a GPU may not hold the larger ones
+    return Images(torch.cat(parts), y)
 
 
 def _mapped(path: Path) -> Tensor:

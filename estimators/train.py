@@ -148,6 +148,8 @@ class TrainEstimator(Estimator):
             if run is not None and whose == self._identity(design, context):
                 run.peak = Peak(device, held=run.bytes) if counted else None
                 return run
+        for _, kept in _warm.values():  # a graph holds the memory of a whole step
+            kept.training.replay.forget()
         recipe, data = Recipe.parse(design.recipe), self._open(design, context)
         peak = Peak(device) if counted else None
         training = Training(

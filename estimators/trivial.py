@@ -145,7 +145,9 @@ def warp(x: Tensor, maps: Tensor) -> Tensor:
     base = torch.stack(
         [columns.expand(h, w), rows[:, None].expand(h, w), torch.ones_like(x[0, 0]).float()], 2
     )
-    half = torch.tensor([0.5 * w, 0.5 * h], device=x.device)
+    half = torch.empty(2, device=x.device)  # filled on the device: a copy from a list would wait for it
+    half[0].fill_(0.5 * w)
+    half[1].fill_(0.5 * h)
     grid = base.view(1, h * w, 3).expand(k, -1, -1).bmm(maps.transpose(1, 2) / half).view(k, h, w, 2)
     return grid_sample(x.float(), grid, mode="nearest", align_corners=False).to(torch.uint8)
 

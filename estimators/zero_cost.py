@@ -54,6 +54,7 @@ def score(
     functions = {name: proxies.get(name) for name in names}
     where = find_device(device)
     images, labels = batch(resident(str(data), str(where), design.shape), design, seed, batch_size)
+    images, labels = images.to(where), labels.to(where)
     network = design.network(_entropy(seed, WEIGHTS))
     network.to(device=where, memory_format=MEMORY_FORMAT)  # type: ignore[call-overload]
     found = {}
@@ -67,6 +68,10 @@ def score(
                 )
         except Unscored as error:
             why = str(error)
+        except RuntimeError as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            why = f"{name} cannot be taken of this network: {' '.join(str(error).split())[:200]}"
         synchronize(where)
         found[name] = Scored(value, time.perf_counter() - began, why)
     return found

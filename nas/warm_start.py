@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from search_spaces.architecture import SearchSpace
 
 NONE, VOTE = "none", "vote"
-MEMBERS = ("zico", "naswot", "synflow")  # the best published on NAS-Bench-201, see experiments/proxies
+MEMBERS = ("zico", "naswot", "synflow")  # named before any was measured, see experiments/proxies
 EVENT = "warm start"
 SHARE = 0.02  # of the seconds of a budget, for the sample; scores of trials are a fraction of a training each
 SHORTEST = 150.0  # seconds of a budget below which nothing is scored

@@ -1,5 +1,6 @@
 """Replayed steps are those that would have been taken. What records here is a stand-in for CUDA's graphs."""
 
+import warnings
 from typing import Any
 
 import pytest
@@ -11,6 +12,12 @@ from estimators.capture import WARM, Replay
 from estimators.loop import Training
 from estimators.mix import Labels
 from estimators.preprocess import Standardise
+
+
+@pytest.fixture(autouse=True)
+def no_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
 
 
 class Kept:
@@ -109,3 +116,20 @@ def test_a_batch_in_pieces_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> N
     resumed.replay = Replay(resumed._work, resumed.network, batch_size=16, enabled=True)
     resumed.restore(training.state())
     assert resumed.replay.prepared(torch.zeros(16, 3, 8, 8), Labels(torch.zeros(16))) is None
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_what_waits_for_the_device_is_not_recorded(monkeypatch, waits):
+    """torch warns of it in the last step before the recording."""
+    monkeypatch.setattr(capture, "Recorded", Kept)
+    replay = Replay(lambda z, labels: z.sum(), network(), batch_size=2, enabled=True)
+    batch = torch.zeros(2, 1, 8, 8), Labels(torch.zeros(2, dtype=torch.int64))
+    for step in range(WARM):
+        assert replay.prepared(*batch) is None
+        with replay.listening():
+            if waits and step == WARM - 1:
+                warnings.warn("called a synchronizing CUDA operation", UserWarning, stacklevel=1)
+    assert (replay.prepared(*batch) is None) is waits and replay.recorded is not waits
+    if not waits:
+        replay.forget()
+        assert not replay.recorded and replay.prepared(*batch) is None and replay.prepared(*batch) is not None

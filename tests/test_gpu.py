@@ -7,6 +7,7 @@ from torch import nn
 
 from estimators.batches import epoch_batches
 from estimators.dataset import load, save
+from estimators.device import own_stream
 from estimators.divergence import Diverged
 from estimators.estimator import Context, Fidelity
 from estimators.loop import Training
@@ -15,6 +16,7 @@ from estimators.preprocess import Standardise
 from estimators.resident import Images
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
 from search_spaces.architecture import SearchSpace
+from search_spaces.configuration import Configuration
 from search_spaces.recipe import Recipe, recipe_space
 from search_spaces.spaces.chain import Chain
 
@@ -83,17 +85,15 @@ def test_a_training_continues(digits, design, tmp_path):
     assert whole.error is None and len(whole.curve) == 6 and whole.metrics["accuracy"] > 0.9
 
 
+def small_network(dropout=0.0):
+    shape = (3, 16, 16)
+    joint = SearchSpace(Chain(shape, 4), recipe_space(shape, 4, 300))
+    return joint.decode(Configuration({**joint.space.default(), "architecture.dropout": dropout})).network(0)
+
+
 def steps(recipe, dtype, *, recorded, on="cuda"):
-    """Two epochs of the textbook's little network; images lie on the GPU or are sent to it."""
-    torch.manual_seed(0)
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1, bias=False),
-        nn.BatchNorm2d(8),
-        nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, 4),
-    )
+    """Two epochs of a little chain; images lie on the GPU or are sent to it."""
+    network = small_network()
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.integers(0, 256, (300, 3, 16, 16), dtype=np.uint8)).to(on)
     images = Images(x, (torch.arange(300) % 4).to(on))
@@ -120,25 +120,24 @@ def test_recorded_steps_are_those_taken_one_by_one(optimizer, precision, more):
         torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
 
 
-def test_a_step_is_recorded_unless_it_waits_for_the_device():
-    recipe = Recipe("adamw", 1e-3, batch_size=32, augment="none")
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_step_is_recorded_unless_it_waits_for_the_device(waits):
+    """A recording that fails would leave random numbers unusable: dropout goes on in both."""
+    device, recipe = torch.device("cuda"), Recipe("adamw", 1e-3, batch_size=32, augment="none")
     batch = (
-        torch.zeros(32, 3, 16, 16, device="cuda"),
-        Labels(torch.zeros(32, dtype=torch.int64, device="cuda")),
+        torch.zeros(32, 3, 16, 16, device=device),
+        Labels(torch.zeros(32, dtype=torch.int64, device=device)),
     )
-    training, _ = steps(recipe, torch.float32, recorded=True)
-    assert training.replay.prepared(*batch) is not None
-
-    class Waits(nn.Module):
-        def forward(self, x):
-            return x * float(x.sum() > -1e9)
-
-    training.network.append(Waits())
-    other = Training(
-        training.network, recipe, Standardise.identity(3), device=torch.device("cuda"), dtype=torch.float32
+    training = Training(
+        small_network(dropout=0.2), recipe, Standardise.identity(3), device=device, dtype=torch.float32
     )
-    losses = [float(other.step(*batch, 1.0)) for _ in range(8)]
-    assert other.replay.prepared(*batch) is None and np.isfinite(losses).all()
+    if waits:
+        training.network.register_forward_hook(lambda _, x, out: out * float(out.detach().sum() > -1e9))
+    training.network.train()
+    with own_stream(device):
+        losses = [float(training.step(*batch, 1.0)) for _ in range(8)]
+    assert training.replay.recorded is not waits and np.isfinite(losses).all()
+    assert nn.functional.dropout(torch.ones(64, device=device), 0.5).sum() > 0
 
 
 def test_images_that_do_not_fit_are_sent_batch_by_batch():

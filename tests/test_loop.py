@@ -484,3 +484,41 @@ def test_a_failed_write_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: p
         checkpoints.save(path, Checkpoint({"network": {"w": torch.zeros(2)}}))
     assert torch.equal(checkpoints.load(path).groups["network"]["w"], torch.ones(2))
     assert [entry.name for entry in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+class Shared(nn.Module):
+    """One rectifier in two places, the first of which is read again."""
+
+    def __init__(self):
+        super().__init__()
+        act = nn.ReLU()
+        self.body, self.act, self.head = nn.Sequential(nn.BatchNorm2d(1), act), act, nn.Linear(1, 4)
+
+    def forward(self, x):
+        h = x * self.head.weight.mean()
+        return self.head((self.body(x) + self.act(h) + h).mean((2, 3)))
+
+
+def test_what_a_network_of_ones_own_computes_is_left_alone():
+    """Nobody knows who else reads what its rectifiers would write over."""
+    x = torch.randn(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    net = Shared()
+    want = net(x).detach()
+    plain = Standardise.identity(1)
+    training = Training(net, recipe(), plain, device=CPU, dtype=torch.float32)
+    assert torch.equal(training.network(x), want) and not training.replay.recorded
+
+
+def test_momentum_begins_at_zero_though_the_first_step_overflows():
+    """The fused kernel of SGD leaves new buffers unwritten when the scaler finds an infinity."""
+    setting = recipe(optimizer="sgd", lr=0.1, momentum=0.9)
+    training = Training(network(), setting, Standardise.identity(3), device=CPU, dtype=torch.float16)
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40)
+    z, labels = torch.rand(8, 3, 8, 8), Labels(torch.arange(8) % 4)
+    before = [p.detach().clone() for p in training.network.parameters()]
+    training.step(z, labels, 1.0)
+    assert training.scaler.get_scale() < 2.0**40  # the step was skipped
+    assert all(torch.equal(a, b) for a, b in zip(before, training.network.parameters(), strict=True))
+    buffers = [training.optimizer.state[p]["momentum_buffer"] for p in training.network.parameters()]
+    assert all(bool((buffer == 0).all()) for buffer in buffers)

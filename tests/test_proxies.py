@@ -334,3 +334,32 @@ def test_the_estimator_keeps_what_is_finite(saved, tmp_path):
 def test_cuda_says_what_the_cpu_says(name, saved):
     there, here = (score(design(), [name], saved, device=device)[name].value for device in ("cuda", "cpu"))
     assert there == pytest.approx(here, rel=2e-2)
+
+
+def test_naswot_wants_rectifiers():
+    x, y = batch()
+    with pytest.raises(Unscored, match=r"no rectifier among the modules; write nn.ReLU\(\)"):
+        value("naswot", nn.Sequential(nn.Flatten(), nn.Linear(50, 3)), x, y)
+
+
+def test_zico_wants_two_images_in_each_half():
+    with pytest.raises(Unscored, match="give 4, not 3"):
+        value("zico", small(), *batch(3))
+
+
+def test_zen_score_looks_behind_the_pool_of_a_gate():
+    """A pool before a convolution is a gate's: what follows counts."""
+
+    class Gated(nn.Module):
+        def __init__(self, filters):
+            super().__init__()
+            self.stem, self.pool, self.gate = nn.Conv2d(2, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1)
+            self.last, self.head = nn.Conv2d(4, filters, 3, padding=1), nn.Linear(filters, 3)
+
+        def forward(self, x):
+            x = self.stem(x)
+            x = self.last(x * self.gate(self.pool(x)))
+            return self.head(x.mean((2, 3)))
+
+    few, many = (value("zen-score", Gated(filters), *batch()) for filters in (4, 64))
+    assert many > few + 1

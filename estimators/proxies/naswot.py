@@ -12,10 +12,23 @@ Notation
 import torch
 from torch import Tensor, nn
 
-from estimators.proxy import proxies
+from estimators.proxy import Unscored, proxies
 from estimators.untrained import finite, prepared, watched
 
-RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish, nn.Mish, nn.Tanh)
+RECTIFIERS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.SiLU,
+    nn.GELU,
+    nn.Hardswish,
+    nn.Mish,
+    nn.Softplus,
+    nn.Tanh,
+)
 LEAST = 1e-5  # of an eigenvalue: images that no unit tells apart make K singular
 
 
@@ -31,6 +44,9 @@ def naswot(network: nn.Module, images: Tensor, labels: Tensor, generator: torch.
         off = 1 - on
         kernel.add_((on @ on.T + off @ off.T).cpu())
 
-    with watched([module for module in network.modules() if isinstance(module, RECTIFIERS)], agree):
+    rectifiers = [module for module in network.modules() if isinstance(module, RECTIFIERS)]
+    if not rectifiers:
+        raise Unscored("naswot finds no rectifier among the modules; write nn.ReLU() in place of torch.relu")
+    with watched(rectifiers, agree):
         network(images)
     return finite("naswot", torch.linalg.eigvalsh(kernel).clamp(min=LEAST).log().sum())

@@ -20,7 +20,7 @@ from estimators.untrained import gradients, summed, weights, without_norms
 
 @proxies.register("synflow")
 def synflow(network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> float:
-    """Return the sum; 0 or more. Of ``images`` only the shape counts, of ``labels`` nothing."""
+    """Return the sum; 0 or more for rectifiers. Of ``images`` only the shape counts, of ``labels`` nothing."""
     network = without_norms(network).double()
     with torch.no_grad():
         for parameter in network.parameters():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from estimators.proxy import Unscored, proxies
-from estimators.untrained import finite, layers, prepared, watched
+from estimators.untrained import WEIGHTED, finite, layers, prepared, watched
 
 ALPHA = 0.01
 
@@ -44,8 +44,13 @@ def zen_score(network: nn.Module, images: Tensor, labels: Tensor, generator: tor
 
 def _features(network: nn.Module, x: Tensor) -> Tensor:
     kept: list[Tensor] = []
-    pools = [module for module in network.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
-    with watched((pools or layers(network))[-1:], lambda before, _: kept.append(before)):
+    modules = [
+        module for module in network.modules() if isinstance(module, (nn.AdaptiveAvgPool2d, *WEIGHTED))
+    ]
+    convolutions = [place for place, module in enumerate(modules) if isinstance(module, nn.Conv2d)]
+    last = max(convolutions, default=-1)  # a pool before it belongs to a gate
+    pools = [module for module in modules[last + 1 :] if isinstance(module, nn.AdaptiveAvgPool2d)]
+    with watched(pools[:1] or layers(network)[-1:], lambda before, _: kept.append(before)):
         network(x)
     return kept[-1]
 

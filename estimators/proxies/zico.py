@@ -12,13 +12,17 @@ Notation
 import torch
 from torch import Tensor, nn
 
-from estimators.proxy import proxies
+from estimators.proxy import Unscored, proxies
 from estimators.untrained import batch_loss, finite, gradients, prepared, weights
 
 
 @proxies.register("zico")
 def zico(network: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> float:
     """Return the sum of logarithms."""
+    if len(images) < 4:
+        raise Unscored(
+            f"zico compares two halves of a batch, of two images at least; give 4, not {len(images)}"
+        )
     network = prepared(network)
     values = weights(network)
     halves = zip(images.chunk(2), labels.chunk(2), strict=True)

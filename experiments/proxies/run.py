@@ -41,7 +41,6 @@ TRAINED = (  # what accuracies depend on
     "experiments/proxies/trained.py",
     "estimators/batches.py",
     "estimators/augment.py",
-    "estimators/optimizer.py",
     "search_spaces/network.py",
     "search_spaces/ops",
     "search_spaces/spaces",
