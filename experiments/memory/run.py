@@ -1,6 +1,6 @@
 """Memory: predicted against measured peaks of random designs, and a search that runs out of memory on the way.
 
-    python -m experiments.memory.run [--quick]
+    python -m experiments.memory.run [--quick] [--parts exhausted,predicted]
 
 Results are kept one by one; what was measured on this code is not measured again. ``--quick`` is a tenth of the work
 and keeps nothing.
@@ -16,13 +16,13 @@ from experiments.memory.exhausted import search, shares
 from experiments.memory.predicted import SPACES, compare, errors
 from experiments.record import Record
 
-MEASURED = (
+PREDICTED = (  # what predictions and the measured peaks depend on
     *(f"estimators/cost/{name}.py" for name in ("memory", "liveness", "peak")),
     *(f"estimators/{name}.py" for name in ("loop", "train", "device")),
-    *(f"nas/{name}.py" for name in ("supervise", "shortage", "observations", "models")),
     "search_spaces/network.py",
     "search_spaces/ops",
 )
+EXHAUSTED = (*PREDICTED, *(f"nas/{name}.py" for name in ("supervise", "shortage", "observations", "models")))
 COMMAND = "python -m experiments.memory.run"
 STRATEGIES = ("auto", "random")
 
@@ -70,16 +70,19 @@ def show_exhaustion(record: Record, trials: int, seeds: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument(
+        "--parts", default="exhausted,predicted", help="of exhausted, predicted (default both)"
+    )
     options = parser.parse_args()
     if options.quick:
         with tempfile.TemporaryDirectory() as place:
-            record = Record(str(Path(place) / "run.py"), *MEASURED)
-            show_predictions(record, 2)
-            show_exhaustion(record, 6, [0])
+            show_predictions(Record(str(Path(place) / "run.py"), *PREDICTED), 2)
+            show_exhaustion(Record(str(Path(place) / "run.py"), *EXHAUSTED), 6, [0])
         return
-    record = Record(__file__, *MEASURED)
-    show_exhaustion(record, 24, [0, 1, 2])
-    show_predictions(record, 25)
+    if "exhausted" in options.parts:
+        show_exhaustion(Record(__file__, *EXHAUSTED), 24, [0, 1, 2])
+    if "predicted" in options.parts:
+        show_predictions(Record(__file__, *PREDICTED), 25)
 
 
 if __name__ == "__main__":
