@@ -43,6 +43,7 @@ from nas.status import status_of
 from nas.study import Study
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
+from nas.warm_start import EVENT as WARM_START
 from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.space import Configuration
@@ -129,10 +130,15 @@ class Session:
             self.study.note("latency table", latencies.about())
 
     def _warm_start(self) -> WarmStart:
-        """Return what proposes designs by untrained networks; without members it only measures what is counted."""
+        """Return what proposes designs by untrained networks; without members it only measures what is counted.
+
+        A search goes on with the members it began with, whatever its budget has become.
+        """
         from estimators.zero_cost import ZeroCost
 
-        members = members_of(self.settings.warm_start, self.settings.strategy)
+        settings, begun = self.settings, self.study.history.events.get(WARM_START)
+        members = members_of(settings.warm_start, settings.strategy, timed=settings.budget is not None)
+        members = tuple(begun["members"]) if begun else members
         return WarmStart(
             self.study,
             self.search_space,
@@ -200,7 +206,7 @@ class Session:
         if settings.budget is not None:
             seconds = settings.began + search_seconds(settings.budget - settings.began)
         budget = Budget(settings.trials, seconds)
-        self.warm_start.begin(settings.trials, settings.budget)
+        self.warm_start.begin(settings.budget)
         self._keep_up()
         self.study.run(
             self.estimator,
