@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from estimators.cost.table import Fit, OpTable, fitted
+from estimators.cost.table import Fit, OpTable, fitted, processor
 from nas.folder import Settings
 from nas.trial import Constraint, Trial
 from search_spaces.architecture import Design, SearchSpace
@@ -21,6 +21,7 @@ from search_spaces.space import Configuration
 PROBES = 8  # random designs that the table is fitted on, beside the default one
 DRAWS = 200  # draws to find them in
 MOST_FRONT = 32  # designs of the front that are measured
+BEYOND = 1.0  # milliseconds by which what breaks the bound is said to break it
 
 Known = Callable[[Configuration], Mapping[str, float]]
 
@@ -77,20 +78,31 @@ class Latencies:
         self._fit = Fit(**{name: stored[name] for name in names})
 
     def about(self) -> dict[str, Any]:
-        """Return the fit as plain values, with its relative errors and the threads it holds for."""
-        return {**asdict(self.fit), "threads": self.table.threads, "device": str(self.table.device)}
+        """Return the fit as plain values, with its relative errors and the machine it holds for."""
+        return {**asdict(self.fit), **self.machine()}
+
+    def machine(self) -> dict[str, Any]:
+        """Return threads, device and processor that the predictions are for."""
+        device = self.table.device
+        return {"threads": self.table.threads, "device": str(device), "processor": processor(device)}
+
+    def holds(self, stored: Mapping[str, Any]) -> bool:
+        """Return whether what ``about`` said before was of this machine."""
+        return all(stored.get(name, value) == value for name, value in self.machine().items())
 
     def measure(self, config: Configuration) -> dict[str, float]:
         """Return the free metrics of ``config``, and ``latency`` in milliseconds, predicted.
 
-        Beyond the bound it is one that the network takes at least.
+        Beyond the bound it is ``BEYOND`` more than that, however much of the network was timed to know it. A
+        ``ValueError`` says that the configuration describes no network; then nothing is timed.
         """
-        design, latency = self.search_space.decode(config), 0.0
-        for total in self.table.growing(design):
+        known, latency = self.known(config), 0.0
+        for total in self.table.growing(self.search_space.decode(config)):
             latency = self.fit.milliseconds(total)
             if latency > self.bound:
+                latency = self.bound + BEYOND
                 break
-        return {**self.known(config), "latency": latency}
+        return {**known, "latency": latency}
 
     def alone(self, trials: Sequence[Trial]) -> dict[str, float]:
         """Return the median milliseconds of the first ``MOST_FRONT`` of ``trials``, measured now, by number."""

@@ -40,6 +40,7 @@ from nas.plan import (
 )
 from nas.shortage import limit_at_start, share_of_training
 from nas.status import status_of
+from nas.storage import storages
 from nas.study import Study
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
@@ -97,6 +98,7 @@ class Session:
         known = known_of(search_space, settings.precision, settings.device)
         self.latencies = latencies_of(settings, search_space, known) if predicts_latency(settings) else None
         resumed = folder.store.exists()
+        table = self._latency_table() if resumed and self.latencies is not None else None
         self.study = Study(
             search_space.space,
             objectives=objectives_of(settings),
@@ -113,7 +115,7 @@ class Session:
         )
         self.study.spend(spent)
         if self.latencies is not None:
-            self._keep_fit(self.latencies)
+            self._keep_fit(self.latencies, table)
         folder.sweep()
         self._predicted_left: tuple[Interval | None, float] = (None, 0.0)  # and when that was
         self.study.trackers += self._trackers(resumed)
@@ -121,13 +123,27 @@ class Session:
         self.memory = settings.memory or limit_at_start()  # runs of before have none
         self.warm_start = self._warm_start()
 
-    def _keep_fit(self, latencies: Latencies) -> None:
-        """Predict latencies as before the interruption; in a new run, find out how and store it."""
-        stored = self.study.history.events.get("latency table")
+    def _latency_table(self) -> Mapping[str, Any] | None:
+        """Have latencies predicted as before the interruption, where the machine is the same; return what is stored.
+
+        The study needs them while it opens: it completes trials of before with what is known of their designs.
+        """
+        with storages.get("log")(self.folder.store, write=False) as store:
+            events = [row for row in store.rows if row["kind"] == "event" and row["name"] == "latency table"]
+        assert self.latencies is not None
+        if events and self.latencies.holds(events[-1]["value"]):
+            self.latencies.restore(events[-1]["value"])
+        return events[-1]["value"] if events else None
+
+    def _keep_fit(self, latencies: Latencies, stored: Mapping[str, Any] | None) -> None:
+        """Store how latencies are predicted, in a new run and on another machine; there it is also told."""
+        if stored is not None and latencies.holds(stored):
+            return
+        self.study.note("latency table", latencies.about())
         if stored is not None:
-            latencies.restore(stored)
-        else:
-            self.study.note("latency table", latencies.about())
+            now = latencies.machine()
+            before = {name: stored.get(name) for name in now}
+            self.study.note("latency fitted anew", {"before": before, "now": now})
 
     def _warm_start(self) -> WarmStart:
         """Return what proposes designs by untrained networks; without members it only measures what is counted.

@@ -156,8 +156,56 @@ def test_beyond_the_bound_no_more_is_timed_than_it_takes_to_know(predicted: Late
         if not predicted.measure(config := SPACE.space.sample(np.random.default_rng(n)))["latency"] < 12
     )
     strict.table._times.clear()
-    assert 3.0 < strict.measure(fresh)["latency"] < predicted.measure(fresh)["latency"]
+    strict.table.path.unlink()
+    assert strict.measure(fresh)["latency"] == 4.0 < predicted.measure(fresh)["latency"]
     assert len(strict.table) == 1
+    strict.table.total(SPACE.decode(fresh))
+    assert strict.measure(fresh)["latency"] == 4.0  # however much is known
+
+
+def test_a_latency_is_the_same_whatever_the_table_knew(predicted: Latencies, monkeypatch) -> None:
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr(OpTable, "_op", lambda self, op, shapes: float(rng.uniform(0.01, 0.3)))
+    for number in range(30):
+        design = SPACE.decode(SPACE.space.sample(np.random.default_rng(number)))
+        assert predicted.table.total(design) == predicted.table.total(design)
+
+
+def test_of_two_searches_at_once_the_first_to_time_an_op_counts(predicted: Latencies, monkeypatch) -> None:
+    one, other = (OpTable(torch.device("cpu"), threads=1) for _ in range(2))
+    design = SPACE.decode(DEFAULT)
+    monkeypatch.setattr(OpTable, "_op", lambda self, op, shapes: 7.0 if self is one else 9.0)
+    assert one.total(design) == other.total(design)
+
+    def beaten(self, op, shapes):  # the other process is quicker
+        fresh.total(wide)
+        return 9.0
+
+    fresh = OpTable(torch.device("cpu"), threads=1)
+    wide = next(
+        found
+        for number in range(100)
+        if (found := SPACE.decode(SPACE.space.sample(np.random.default_rng(number)))).macs > design.macs
+    )
+    monkeypatch.setattr(OpTable, "_op", lambda self, *op: 7.0 if self is fresh else beaten(self, *op))
+    assert one.total(wide) == fresh.total(wide) == OpTable(torch.device("cpu"), threads=1).total(wide)
+
+
+def test_what_describes_no_network_is_not_timed(predicted: Latencies, monkeypatch) -> None:
+    def refuse(config):
+        raise ValueError("no such network")
+
+    monkeypatch.setattr(OpTable, "growing", None)
+    with pytest.raises(ValueError, match="no such network"):
+        Latencies(SPACE, refuse, predicted.table, seed=0).measure(DEFAULT)
+
+
+def test_a_fit_holds_for_its_machine_alone(predicted: Latencies) -> None:
+    about = predicted.about()
+    assert predicted.holds(about) and predicted.holds({**about, "processor": about["processor"]})
+    assert predicted.holds({name: value for name, value in about.items() if name != "processor"})
+    for name, value in (("threads", 2), ("device", "cuda"), ("processor", "another")):
+        assert not predicted.holds({**about, name: value})
 
 
 @pytest.mark.parametrize(
