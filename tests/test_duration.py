@@ -73,6 +73,36 @@ def test_failed_steps_teach_no_seconds() -> None:
     assert model is not None and model.rows == 2
 
 
+def ended(number: int, seconds: float) -> Trial:
+    one = trial(number, seconds)
+    step = replace(one.steps[0], curve=(), error=f"timeout: over {seconds:g} s")
+    return replace(one, steps=(step,))
+
+
+@pytest.mark.parametrize("quick", [0, 6, 100])
+def test_a_machine_that_became_slow_has_its_time_after_some_timeouts(quick: int) -> None:
+    """Every training takes twelve times what was measured; each timeout raises the limit until one comes through."""
+    trials = [trial(number, 0.002 * 10_000) for number in range(quick)]
+    one, limits = durations(), list[float]()
+    for number in range(quick, quick + 40):
+        config = trial(number).config
+        predicted = one.step(Trial(number, config, asked=Step(number, number, Fidelity(2, 0.5))), trials)
+        assert predicted is not None
+        limits.append(step_limit(predicted))
+        if limits[-1] > 12 * 20:
+            break
+        trials.append(ended(number, limits[-1]))
+    assert limits[-1] > 12 * 20 > limits[0], limits
+    model, again = one.model(trials), durations().model(trials)
+    assert model is not None and again is not None and model.rates() == again.rates()
+
+
+def test_a_timeout_that_the_others_foresee_teaches_nothing() -> None:
+    trials = [trial(number, 40.0) for number in range(6)]
+    without, given = durations().model(trials), durations().model([*trials, ended(7, 0.5)])
+    assert without is not None and given is not None and given.rates() == without.rates()
+
+
 def test_a_slow_design_has_the_time_it_needs_and_a_small_one_is_ended_early() -> None:
     found = sorted([trial(n) for n in range(20)], key=lambda one: SPACE.decode(one.config).macs)
     one = durations()

@@ -17,7 +17,7 @@ from estimators.dataset import load
 from nas.checkpoints import folder_of
 from nas.cli import main
 from nas.folder import Settings
-from nas.front import _extended
+from nas.front import _extended, _search_space
 from nas.history import History
 from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
 from nas.session import Session
@@ -326,6 +326,14 @@ def test_latency_is_known_before_a_training_and_measured_after_the_search(small,
     again = nas.resume(path, trials=1)
     assert len([row for row in again.trials if not row.replicate]) == 3
     assert again.status()["latency"]["predicted_error"] == told["predicted_error"]
+    assert "latency fitted anew" not in again.history.events
+    monkeypatch.setattr("nas.exclusive.processor", lambda device: "another")
+    session = Session(again.folder, again.settings, _search_space(again.settings, again.folder, None))
+    session.executor.close()
+    session.study.close()
+    anew = again.history.events["latency fitted anew"]
+    assert anew["now"] == {**anew["before"], "processor": "another"} != anew["before"]
+    assert again.history.events["latency table"]["processor"] == "another"
 
 
 def test_a_measured_constraint_nothing_satisfies(small, tmp_path, capsys):
