@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.folder import OWN, Folder, Settings, alive, objectives_of
-from nas.history import History, pareto, standing
+from nas.history import History, pareto, reached, standing
 from nas.storage import storages
 from nas.trial import Budget, Constraint, Metrics, Problem, Trial
 from search_spaces.space import Configuration, Space
@@ -360,7 +360,8 @@ class Run:
         if winner is not None:
             trial = history.trials[winner["trial"]]
             step = next(step for step in trial.steps if step.index == winner["step"])
-            return Best(self.folder, trial, {**trial.free, **step.metrics})
+            measured = history.events.get(f"latency measured {self.settings.round}")
+            return Best(self.folder, trial, reached(trial, step, measured))
         order = self.standing()
         if not order:
             raise ValueError(

@@ -27,7 +27,7 @@ from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings, objectives_of
-from nas.history import History
+from nas.history import History, reached
 from nas.plan import (
     MOST_FINALS,
     Cost,
@@ -236,11 +236,37 @@ class Session:
         )
 
     def _measure_front(self) -> None:
-        """Measure the latency of what the search has found, now that nothing else is at work."""
-        if self.latencies is not None and self._event("latency measured") is None:
-            leading = [*self.study.pareto, *(trial for trial, _ in self.study.standing()[:MOST_FINALS])]
-            once = list({trial.number: trial for trial in leading}.values())
-            self._decide("latency measured", self.latencies.alone(once))
+        """Measure the latency of what the search has found, now that nothing else is at work.
+
+        Of what stands, as much as it takes for ``MOST_FINALS`` designs to hold the bounds by what was measured.
+        """
+        if self.latencies is None or self._event("latency measured") is not None:
+            return
+        standing = self.study.standing()
+        leading = [*self.study.pareto, *(trial for trial, _ in standing[:MOST_FINALS])]
+        measured = self.latencies.alone(list({trial.number: trial for trial in leading}.values()))
+        held = 0
+        for trial, metrics in standing:
+            if held >= MOST_FINALS:
+                break
+            if str(trial.number) not in measured:
+                measured |= self.latencies.alone([trial])
+            held += not self.study.problem.violation({**metrics, "latency": measured[str(trial.number)]})
+        self._decide("latency measured", measured)
+
+    def _standing(self) -> list[Trial]:
+        """Return the feasible trials, best first, by the latencies that were measured.
+
+        What then breaks a bound is left out, unless all of them do.
+        """
+        problem, measured = self.study.problem, self._event("latency measured") or {}
+        entries = []
+        for trial, metrics in self.study.standing():
+            alone = measured.get(str(trial.number), metrics.get("latency"))
+            entries.append((trial, metrics if alone is None else {**metrics, "latency": alone}))
+        entries = [entry for entry in entries if not problem.violation(entry[1])] or entries
+        ranks = problem.ranks([metrics for _, metrics in entries])
+        return [trial for _, (trial, _) in sorted(zip(ranks, entries, strict=True), key=lambda pair: pair[0])]
 
     def _finals(self) -> None:
         """Train the best designs again, from scratch, with fresh seeds and on all of the data."""
@@ -248,7 +274,7 @@ class Session:
             return
         stored = self._event("finals")
         if stored is None:
-            standing = [trial for trial, _ in self.study.standing()]
+            standing = self._standing()
             if not standing:
                 raise Failed(self._no_model())
             plan = self._plan(standing, self._left())
@@ -334,12 +360,26 @@ class Session:
         """Return the best of the final trainings and of the search's best, by what they reached in validation."""
         finals = [t for t in self.study.trials if t.replicate == self.settings.round]
         candidates = [found for trial in finals if (found := self._usable(trial)) is not None]
-        searched = (self._usable(trial) for trial, _ in self.study.standing())
-        candidates += [found for found in searched if found is not None][:1]
+        candidates += self._searched_best()
         if not candidates:
             raise Failed(self._no_model())
         ranks = self.study.problem.ranks([self._reached(trial, step) for trial, step in candidates])
         return candidates[ranks.index(0)]
+
+    def _searched_best(self) -> list[tuple[Trial, Step]]:
+        """Return the best of the search whose weights are there, its latency measured; nothing if there is none."""
+        for trial in self._standing():
+            if self._usable(trial) is not None:
+                self._measure(trial)
+                if (found := self._usable(trial)) is not None:
+                    return [found]
+        return []
+
+    def _measure(self, trial: Trial) -> None:
+        """Measure the latency of ``trial`` if it was only predicted."""
+        measured = self._event("latency measured") or {}
+        if self.latencies is not None and str(trial.number) not in measured:
+            self._decide("latency measured", {**measured, **self.latencies.alone([trial])})
 
     def _usable(self, trial: Trial) -> tuple[Trial, Step] | None:
         """Return the newest trained step of ``trial`` if its weights are there and it holds the constraints."""
@@ -351,15 +391,14 @@ class Session:
 
     def _reached(self, trial: Trial, step: Step) -> dict[str, float]:
         """Return the metrics of ``step``, a measured latency in the place of the predicted one."""
-        measured = (self._event("latency measured") or {}).get(str(trial.number))
-        alone = {} if measured is None else {"latency": measured}
-        return {**trial.free, **alone, **step.metrics}
+        return reached(trial, step, self._event("latency measured"))
 
     def _export(self, trial: Trial, step: Step) -> None:
         fresh = self.folder.path / ".best.new"
         shutil.rmtree(fresh, ignore_errors=True)
         design = self.search_space.decode(trial.config)
-        export_step(self.folder, self.settings, design, self.dataset, trial, step, fresh)
+        metrics = self._reached(trial, step)
+        export_step(self.folder, self.settings, design, self.dataset, trial, step, fresh, metrics=metrics)
         shutil.rmtree(self.folder.best, ignore_errors=True)
         fresh.rename(self.folder.best)
 
@@ -405,7 +444,7 @@ class Session:
             plan = Finals(tuple(stored["trials"]), stored["epochs"]) if stored else None
         else:
             searching = self._search_left()
-            standing = [trial for trial, _ in self.study.standing()]
+            standing = self._standing()
             left = self._left()
             if left is not None and searching is not None:
                 left -= searching.median
@@ -461,18 +500,20 @@ class Session:
 
     def _no_model(self) -> str:
         problem, path = self.study.problem, self.folder.path
-        trained = [trial for trial in self.study.trials if trial.trained is not None]
+        trained = [
+            (trial, self._reached(trial, step)) for trial in self.study.trials if (step := trial.trained)
+        ]
         if trained:
-            nearest = min(trained, key=lambda trial: problem.violation(trial.metrics))
-            broken = [one for one in problem.constraints if one.violation(nearest.metrics)]
+            nearest, metrics = min(trained, key=lambda pair: problem.violation(pair[1]))
+            broken = [one for one in problem.constraints if one.violation(metrics)]
             if not broken:
                 return (
                     f"the weights of all good trials are gone; train more by `nas resume {path} --trials 10`"
                 )
-            reached = " and ".join(f"{one.name} {nearest.metrics[one.name]:.4g}" for one in broken)
+            got = " and ".join(f"{one.name} {metrics[one.name]:.4g}" for one in broken)
             return (
                 f"none of {len(trained)} trained designs satisfies {' and '.join(map(str, broken))}; "
-                f"the nearest reached {reached} (trial {nearest.number}); loosen the bound in a new search"
+                f"the nearest reached {got} (trial {nearest.number}); loosen the bound in a new search"
             )
         causes = [trial.last.error for trial in self.study.trials if trial.last and trial.last.error]
         if not causes:
@@ -512,8 +553,13 @@ def export_step(
     trial: Trial,
     step: Step,
     target: Path,
+    *,
+    metrics: Mapping[str, float],
 ) -> None:
-    """Export what ``step`` of ``trial`` trained into the new folder ``target``, and verify it in a clean process."""
+    """Export what ``step`` of ``trial`` trained into the new folder ``target``, and verify it in a clean process.
+
+    ``metrics`` are what it is said to reach.
+    """
     from estimators.train import standardisation, trained_weights
 
     assert step.checkpoint is not None
@@ -527,7 +573,7 @@ def export_step(
         per_image=standardise.per_image,
         images=dataset.val.x[:CHECKED],
         labels=dataset.val.y[:CHECKED],
-        metrics={**trial.free, **step.metrics},
+        metrics=metrics,
         about={
             "data": dataset.name,
             "trial": trial.number,
@@ -558,5 +604,7 @@ def export_trial(
             f"the weights of trial {number} were not kept; choose one of {', '.join(sorted(names, key=int))}"
         )
     dataset = open_saved(folder.data)
-    export_step(folder, settings, search_space.decode(trial.config), dataset, trial, step, target)
+    design = search_space.decode(trial.config)
+    metrics = reached(trial, step, history.events.get(f"latency measured {settings.round}"))
+    export_step(folder, settings, design, dataset, trial, step, target, metrics=metrics)
     return target
