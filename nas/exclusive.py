@@ -8,6 +8,7 @@ the front is measured by itself before it is reported.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class Latencies:
     def fit(self) -> Fit:
         """What the table leaves out, and its error, from the default design and ``PROBES`` random ones."""
         if self._fit is None:
-            self._fit = fitted(self.table, self._probes())
+            self._fit = fitted(self.table, probes(self.search_space, self.seed))
         return self._fit
 
     def restore(self, stored: Mapping[str, Any]) -> None:
@@ -111,16 +112,26 @@ class Latencies:
             for trial in trials[:MOST_FRONT]
         }
 
-    def _probes(self) -> list[Design]:
-        space, rng = self.search_space.space, np.random.default_rng(self.seed)
-        found = [self.search_space.decode(space.default())]
-        for _ in range(DRAWS):
-            try:
-                design = self.search_space.decode(space.sample(rng))
-                design.measure()
-            except ValueError:
-                continue
-            found.append(design)
-            if len(found) > PROBES:
-                break
-        return found
+
+def probes(search_space: SearchSpace, seed: int) -> list[Design]:
+    """Return the default design, if it is one, and up to ``PROBES`` random ones, to fit a table of latencies on.
+
+    A ``ValueError`` says that there are fewer than two.
+    """
+    space, rng = search_space.space, np.random.default_rng(seed)
+    found = []
+    for config in chain([space.default()], (space.sample(rng) for _ in range(DRAWS))):
+        try:
+            design = search_space.decode(config)
+            design.measure()
+        except ValueError:
+            continue
+        found.append(design)
+        if len(found) > PROBES:
+            break
+    if len(found) < 2:
+        raise ValueError(
+            f"latency cannot be predicted: {len(found)} of the default design and {DRAWS} random ones describes a "
+            "network, and it takes 2; narrow the space, or leave the latency out"
+        )
+    return found

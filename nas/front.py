@@ -208,6 +208,7 @@ def _planned(
     settings: Settings, partial: Folder, own: tuple[Space, Build | None] | None, images: int, began: float
 ) -> tuple[Settings, "Executor"]:
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
+    from nas.exclusive import predicts_latency, probes
     from nas.executor import executors
     from nas.plan import counted_ladder, search_seconds, timed_ladder
     from nas.shortage import limit_at_start
@@ -230,7 +231,13 @@ def _planned(
         problem = _problem(settings, search_space)
         from nas.strategy import strategies
 
-        strategies.get(settings.strategy)(problem, seed=settings.seed).ask(0)
+        try:
+            strategies.get(settings.strategy)(problem, seed=settings.seed).ask(0)
+        except ValueError:  # if not even the default design can be built, why not is what to say
+            search_space.measure(search_space.space.default())
+            raise
+        if predicts_latency(settings):
+            probes(search_space, settings.seed)
     except BaseException:
         executor.close()
         raise
