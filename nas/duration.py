@@ -42,7 +42,9 @@ class Durations:
             counts = [min(images, count) for count in CALIBRATED]
             self._rows = [(self.work(default, 1, count), cost.seconds(count)) for count in counts]
         self._known: dict[int, tuple[Work, float]] = {}
-        self._least: dict[int, tuple[Work, float]] = {}  # of steps that were ended: seconds they took at least
+        self._least: dict[
+            int, tuple[Work, float]
+        ] = {}  # of steps that were ended: seconds they took at least
         self._fitted: tuple[int, Seconds] | None = None
 
     def work(self, config: Configuration, epochs: int, images: float) -> Work:

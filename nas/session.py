@@ -49,6 +49,7 @@ from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.space import Configuration
 
+MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than that, it is told
 CHECKED = 256  # validation images that an export carries along to be verified with
 
 
@@ -120,8 +121,22 @@ class Session:
         self._predicted_left: tuple[Interval | None, float] = (None, 0.0)  # and when that was
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
-        self.memory = settings.memory or limit_at_start()  # runs of before have none
+        self.memory, self.watched = self._memory_limits()
         self.warm_start = self._warm_start()
+
+    def _memory_limits(self) -> tuple[int, int]:
+        """Return the bytes that batches are cut by, which are the run's for ever, and that a process may hold now.
+
+        Runs of before have none in their settings: what is free when one is first gone on with is kept as an event.
+        """
+        now, name = limit_at_start(), "memory limit"
+        limit = self.settings.memory or self.study.history.events.get(name)
+        if limit is None:
+            limit = now
+            self.study.note(name, limit)
+        if now < MUCH_LESS * limit and "memory short" not in self.study.history.events:
+            self.study.note("memory short", {"limit": limit, "now": now})
+        return limit, min(limit, now)
 
     def _latency_table(self) -> Mapping[str, Any] | None:
         """Have latencies predicted as before the interruption, where the machine is the same; return what is stored.
@@ -163,7 +178,7 @@ class Session:
             members,
             scratch=self.folder.checkpoints / "scores",
             settings=self._context(),
-            memory=self.memory,
+            memory=self.watched,
         )
 
     def _trackers(self, resumed: bool) -> list[Tracker]:
@@ -323,7 +338,7 @@ class Session:
 
     def _evaluate(self, trial: Trial, left: float | None, settings: Mapping[str, Any]) -> Result:
         """Evaluate what ``trial`` was asked for; when the time is up, the last whole epoch counts."""
-        limits = Limits(memory=self.memory)
+        limits = Limits(memory=self.watched)
         if left is not None:  # with time to save, or to be ended, before it is up
             limits = replace(limits, seconds=max(left - min(limits.grace, left / 10), 0.5))
         task = self.study.task(
@@ -424,10 +439,10 @@ class Session:
 
     def _limits(self, trial: Trial) -> Limits:
         if self.cost is None or trial.asked is None:
-            return Limits(memory=self.memory)
+            return Limits(memory=self.watched)
         predicted = self.durations.step(trial, self.study.trials)
         assert predicted is not None  # the calibration is there
-        return Limits(seconds=step_limit(predicted), memory=self.memory)
+        return Limits(seconds=step_limit(predicted), memory=self.watched)
 
     def time_left(self) -> Interval | None:
         """Return the seconds until the model is there, as predicted at the last result; None while nobody can say."""

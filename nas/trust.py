@@ -21,7 +21,9 @@ from nas.trial import Problem, Trial
 SIGNALS = "signals"  # events "signals 7": what proxies say of trial 7
 FREE = {"parameters": "params", "macs": "macs"}  # signals that are counted, by the metric they are
 RESAMPLES = 1_000
-COVERED = 0.99  # not 0.95: a search looks up to six times, and a signal of noise is to be believed in few of them
+COVERED = (
+    0.99  # not 0.95: a search looks up to six times, and a signal of noise is to be believed in few of them
+)
 LEAST = 10  # trials before which no signal has earned anything
 MOST = 200  # trials compared, the first ones
 

@@ -37,7 +37,10 @@ MEMBERS = ("zico", "naswot", "synflow")  # the best published on NAS-Bench-201, 
 EVENT = "warm start"
 SHARE = 0.02  # of the seconds of a budget, for the sample; scores of trials are a fraction of a training each
 SHORTEST = 150.0  # seconds of a budget below which nothing is scored
-LEAST, MOST = 32, 256  # architectures that are enough to pick from, and that are scored under a budget of time
+LEAST, MOST = (
+    32,
+    256,
+)  # architectures that are enough to pick from, and that are scored under a budget of time
 COUNTED = 64  # architectures that are scored under a budget of trials
 TRIED = 4  # scores after which it is known whether there is time for LEAST
 TRIES = 16  # draws for each architecture that is to be scored

@@ -73,6 +73,23 @@ def test_the_best_of_the_search_is_measured_before_it_wins(tmp_path):
     assert one._event("latency measured") == {"3": 1.8, "4": 2.4}
 
 
+@pytest.mark.parametrize("stored", [None, 1_000])
+def test_the_watch_follows_what_is_free_and_the_pieces_do_not(stored, tmp_path, monkeypatch):
+    one = session(tmp_path, {})
+    one.settings = SimpleNamespace(memory=stored)  # type: ignore[assignment]
+    events = one.study.history.events
+    for free, limits in (
+        (1_000, (1_000, 1_000)),
+        (400, (1_000, 400)),
+        (300, (1_000, 300)),
+        (5_000, (1_000, 1_000)),
+    ):
+        monkeypatch.setattr("nas.session.limit_at_start", lambda free=free: free)
+        assert one._memory_limits() == limits
+    assert events.get("memory limit") == (None if stored else 1_000)
+    assert events["memory short"] == {"limit": 1_000, "now": 400}  # told once
+
+
 def test_without_weights_it_is_the_weights_that_are_missed(tmp_path):
     one = session(tmp_path, {0: 1.0, 1: 1.7}, weights=False)
     with pytest.raises(Failed, match="the weights of all good trials are gone"):

@@ -382,7 +382,9 @@ def refuse_all(config):
 def test_a_build_that_raises_is_a_design_that_is_not_proposed(small, tmp_path):
     space = joint.own_space(load(small), nas.Space(units=Int(4, 32)), refuse)
     odd, even = (Configuration({"architecture.units": units}) for units in (5, 6))
-    said = re.escape("build({'units': 5}) failed: RuntimeError: units is odd; return a module for every config")
+    said = re.escape(
+        "build({'units': 5}) failed: RuntimeError: units is odd; return a module for every config"
+    )
     with pytest.raises(ValueError, match=said):
         space.measure(space.space.complete({}, np.random.default_rng(0), fixed=odd))
     assert space.measure(space.space.complete({}, np.random.default_rng(0), fixed=even))["params"] > 0
@@ -403,7 +405,12 @@ def test_what_cannot_be_searched_leaves_no_folder(made, draws, message, small, t
     limits = ["latency<=9"]
     with pytest.raises(ValueError, match=message):
         nas.search(
-            small, trials=2, space=nas.Space(units=Int(4, 32)), build=made, constraints=limits, out=tmp_path / "own"
+            small,
+            trials=2,
+            space=nas.Space(units=Int(4, 32)),
+            build=made,
+            constraints=limits,
+            out=tmp_path / "own",
         )
     assert not list(tmp_path.iterdir())
 

@@ -445,7 +445,9 @@ def test_trials_of_before_a_metric_was_free_are_completed(tmp_path):
         study.ask()
     for _ in range(2):
         with opened({"params": 1.0, "latency": 1.5}) as study:
-            assert [trial.free for trial in study.trials] == [{"params": 1.0, "latency": 1.5}] * len(study.trials)
+            assert [trial.free for trial in study.trials] == [{"params": 1.0, "latency": 1.5}] * len(
+                study.trials
+            )
             assert all(trial.free["latency"] == 1.5 for trial in study.strategy.trials.values())
             trial = study.ask()
             done = study.land(trial, Result(metrics={"accuracy": 0.5}, seconds=1.0), tmp_path)
