@@ -10,12 +10,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from estimators.cost.seconds import Interval, Seconds, Work, fit
-from nas.plan import Cost
+from nas.plan import FEW, MANY, Cost
 from nas.trial import Step, Trial
 from search_spaces.architecture import Design
 from search_spaces.space import Configuration
 
-CALIBRATED = 512, 2_048  # images of the two measurements that a ``Cost`` stands for
 TIMEOUT = "timeout:"  # what the error of a step begins with that was ended when its time was up
 NEWEST = 400  # steps that a model is fitted on
 NORMAL = 1.645  # deviations of a normal distribution that hold 90 %
@@ -39,7 +38,7 @@ class Durations:
         self._decode, self.images, self.val = decode, images, val
         self._rows: list[tuple[Work, float]] = []
         if cost is not None:
-            counts = [min(images, count) for count in CALIBRATED]
+            counts = cost.measured or [min(images, count) for count in (FEW, MANY)]  # of runs of before
             self._rows = [(self.work(default, 1, count), cost.seconds(count)) for count in counts]
         self._known: dict[int, tuple[Work, float]] = {}
         self._least: dict[

@@ -73,7 +73,7 @@ class Settings:
     weights: str | None = None
     warm_start: str | None = None
     ladder: tuple[tuple[float, ...], ...] = ()
-    cost: tuple[float, float] | None = None
+    cost: tuple[float, ...] | None = None
     memory: int | None = None
     round: int = 1
     began: float = 0.0  # active seconds of the study at which the round began

@@ -224,9 +224,7 @@ def _planned(
             ladder = timed_ladder(cost, images, left)
             macs = search_space.measure(search_space.space.default())["macs"]
             bound = f"macs<={SLOWEST_MACS * macs:g}"
-            settings = replace(
-                settings, cost=(cost.fixed, cost.each), constraints=(*settings.constraints, bound)
-            )
+            settings = replace(settings, cost=cost.row(), constraints=(*settings.constraints, bound))
         settings = replace(settings, memory=settings.memory or limit_at_start())
         problem = _problem(settings, search_space)
         from nas.strategy import strategies

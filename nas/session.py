@@ -88,7 +88,7 @@ class Session:
         self.dataset: Dataset = open_saved(folder.data)
         self.estimator = build_estimator(settings, folder, without=("latency",))
         self.final_estimator = build_estimator(settings, folder)
-        self.cost = Cost(*settings.cost) if settings.cost is not None else None
+        self.cost = Cost.of(settings.cost) if settings.cost is not None else None
         self.durations = Durations(
             search_space.decode,
             search_space.space.default(),

@@ -1,7 +1,9 @@
 """Seconds of steps and of what is left, and latencies before and after a search: against values by hand."""
 
+import json
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from estimators.cost import table as tables
 from estimators.cost.latency import Latency
 from estimators.cost.seconds import Interval, fit
 from estimators.cost.table import OpTable, Total
-from estimators.estimator import Fidelity
+from estimators.estimator import Fidelity, Result
+from nas import calibration
 from nas.cli import _latency
 from nas.duration import Durations, added
 from nas.exclusive import PROBES, Latencies, bound_on_latency, predicts_latency
-from nas.folder import Settings
+from nas.folder import Folder, Settings
 from nas.plan import Cost, step_limit
 from nas.status import status_of
 from nas.trackers.terminal import Terminal
@@ -46,6 +49,25 @@ def test_before_any_result_the_default_takes_what_it_was_measured_to_take() -> N
     assert found is not None
     assert found.low < COST.seconds(2048) < found.high
     assert found.median == pytest.approx(COST.seconds(2048), rel=0.15)
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.0])
+def test_only_what_was_measured_is_a_row(patience, tmp_path, monkeypatch) -> None:
+    """Where the larger measurement takes too long it is left out, and no row stands for it."""
+    seconds = {512: 1.0, 2048: 3.0}
+    monkeypatch.setattr(calibration, "PATIENCE", patience)
+    ended = SimpleNamespace(
+        submit=lambda task: SimpleNamespace(
+            result=lambda: Result(seconds=seconds[round(task.fidelity.data * 10_000)])
+        )
+    )
+    cost = calibration.calibrate(None, SPACE, ended, Folder(tmp_path), 10_000, "cpu")  # type: ignore[arg-type]
+    counts = (512, 2048) if patience else (512,)
+    assert cost.measured == counts and Cost.of(json.loads(json.dumps(cost.row()))) == cost
+    one = durations(cost)
+    rows = [(one.work(DEFAULT, 1, count), seconds[count]) for count in counts]
+    model = one.model([])
+    assert model is not None and model.rates() == pytest.approx(fit(rows).rates())
 
 
 def test_without_measurement_nothing_is_predicted() -> None:
