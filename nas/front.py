@@ -404,7 +404,7 @@ class Run:
         if target.exists():
             raise ValueError(f"{str(target)!r} exists; choose a folder that does not")
         if trial is not None:
-            from nas.session import export_trial
+            from nas.exported import export_trial
 
             space = _search_space(self.settings, self.folder, self._own)
             return export_trial(self.folder, self.settings, space, self.history, trial, target)

@@ -6,14 +6,11 @@ resumed run decides nothing twice and uses the test images once per reported mod
 
 import inspect
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from estimators.cost.seconds import Interval
 from estimators.cost.table import OpTable
 from estimators.dataset import Dataset, open_saved
 from estimators.device import find_device
@@ -22,12 +19,12 @@ from estimators.metric import METRICS
 from nas.calibration import Failed, threads
 from nas.checkpoints import folder_of
 from nas.draws import features, known_of
-from nas.duration import Durations, added
+from nas.duration import Durations
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
-from nas.exporter import Trained, exporters
+from nas.exported import export_step
 from nas.folder import Folder, Settings, objectives_of
-from nas.history import History, reached
+from nas.history import reached
 from nas.plan import (
     MOST_FINALS,
     Cost,
@@ -42,15 +39,15 @@ from nas.shortage import limit_at_start, share_of_training
 from nas.status import status_of
 from nas.storage import storages
 from nas.study import Study
+from nas.time_left import TimeLeft, replicate_of
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
 from nas.warm_start import EVENT as WARM_START
 from nas.warm_start import WarmStart, members_of
-from search_spaces.architecture import Design, SearchSpace
+from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
 MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than that, it is told
-CHECKED = 256  # validation images that an export carries along to be verified with
 
 
 def build_estimator(settings: Settings, folder: Folder, *, without: Sequence[str] = ()) -> Estimator:
@@ -118,7 +115,7 @@ class Session:
         if self.latencies is not None:
             self._keep_fit(self.latencies, table)
         folder.sweep()
-        self._predicted_left: tuple[Interval | None, float] = (None, 0.0)  # and when that was
+        self.time_left = TimeLeft(self.study, settings, self.durations, self._finals_after)
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
         self.memory, self.watched = self._memory_limits()
@@ -187,7 +184,7 @@ class Session:
             "draw": self.draw,
             "seconds": self.settings.budget,
             "trials": self.settings.trials,
-            "left": self.time_left,
+            "left": self.time_left.now,
         }
         for name in self.settings.trackers:
             try:
@@ -444,53 +441,10 @@ class Session:
         assert predicted is not None  # the calibration is there
         return Limits(seconds=step_limit(predicted), memory=self.watched)
 
-    def time_left(self) -> Interval | None:
-        """Return the seconds until the model is there, as predicted at the last result; None while nobody can say."""
-        predicted, when = self._predicted_left
-        return None if predicted is None else predicted.after(time.monotonic() - when)
-
-    def _seconds_left(self) -> Interval | None:
-        """Predict the seconds of what is left of the search and of the final trainings, a budget obeyed."""
-        budget, trials = self.settings.budget, self.study.trials
-        if self._event("winner") is not None:
-            return None
-        searching: Interval | None = Interval(0.0, 0.0, 0.0)
-        if (stored := self._event("finals")) is not None:
-            plan = Finals(tuple(stored["trials"]), stored["epochs"]) if stored else None
-        else:
-            searching = self._search_left()
-            standing = self._standing()
-            left = self._left()
-            if left is not None and searching is not None:
-                left -= searching.median
-            plan = self._plan(standing, left) if standing else None
-        if searching is None or plan is None:
-            return None
-        due = [
-            (self.study.history.trials[number], plan.epochs - self._done(number)) for number in plan.trials
-        ]
-        finals = self.durations.finals(due, trials)
-        total = None if finals is None else added([searching, finals])
-        return total if total is None or budget is None else total.within(budget - self.study.seconds)
-
-    def _search_left(self) -> Interval | None:
-        """Return the seconds that the search goes on for: until its time is up, or its trials are through."""
-        settings = self.settings
-        found = []
-        if settings.budget is not None:
-            end = settings.began + search_seconds(settings.budget - settings.began)
-            left = max(end - self.study.seconds, 0.0)
-            found.append(Interval(left, left, left))
-        if settings.trials is not None:
-            searched = [trial for trial in self.study.trials if trial.replicate == 0]
-            counted = self.durations.searching(searched, max(settings.trials - len(searched), 0))
-            found += [] if counted is None else [counted]
-        return min(found, key=lambda one: one.median, default=None)
-
-    def _done(self, number: int) -> int:
-        """Return the epochs of the final training of trial ``number`` that are behind it."""
-        trial = self._replicate(number, self.settings.round)
-        return trial.last.fidelity.epochs if trial is not None and trial.last is not None else 0
+    def _finals_after(self, seconds: float) -> Finals | None:
+        """Return the final trainings of what stands now, when the search goes on for ``seconds``."""
+        standing, left = self._standing(), self._left()
+        return self._plan(standing, None if left is None else left - seconds) if standing else None
 
     def _context(self) -> dict[str, Any]:
         memory = share_of_training(self.memory)
@@ -504,8 +458,7 @@ class Session:
         return self.settings.budget - closing - self.study.seconds
 
     def _replicate(self, number: int, replicate: int) -> Trial | None:
-        found = (t for t in self.study.trials if t.parent == number and t.replicate == replicate)
-        return next(found, None)
+        return replicate_of(self.study.trials, number, replicate)
 
     def _event(self, name: str) -> Any:
         return self.study.history.events.get(f"{name} {self.settings.round}")
@@ -538,8 +491,7 @@ class Session:
 
     def status(self, state: str, cause: str | None = None) -> dict[str, Any]:
         """Write ``status.json`` and return what it says; ``cause`` is why a run has no model."""
-        left = self._seconds_left() if state == "running" else None
-        self._predicted_left = left, time.monotonic()
+        left = self.time_left.predict(running=state == "running")
         status = status_of(
             self.study.trials,
             self.study.problem,
@@ -558,68 +510,3 @@ class Session:
                 raise
             status["error"] = status["error"] or str(error)
         return status
-
-
-def export_step(
-    folder: Folder,
-    settings: Settings,
-    design: Design,
-    dataset: Dataset,
-    trial: Trial,
-    step: Step,
-    target: Path,
-    *,
-    metrics: Mapping[str, float],
-) -> None:
-    """Export what ``step`` of ``trial`` trained into the new folder ``target``, and verify it in a clean process.
-
-    ``metrics`` are what it is said to reach.
-    """
-    from estimators.train import standardisation, trained_weights
-
-    assert step.checkpoint is not None
-    checkpoint = folder.checkpoints / folder_of(trial) / step.checkpoint
-    standardise = standardisation(checkpoint)
-    trained = Trained(
-        design=design,
-        weights=trained_weights(checkpoint),
-        classes=dataset.classes,
-        normalize=(standardise.mean, standardise.std),
-        per_image=standardise.per_image,
-        images=dataset.val.x[:CHECKED],
-        labels=dataset.val.y[:CHECKED],
-        metrics=metrics,
-        about={
-            "data": dataset.name,
-            "trial": trial.number,
-            "replicate": trial.replicate,
-            "epochs": step.fidelity.epochs,
-            "share of the data": step.fidelity.data,
-            "seed": settings.seed,
-        },
-    )
-    exporter = exporters.get("pytorch")()
-    exporter.export(trained, target)
-    exporter.verify(target)
-
-
-def export_trial(
-    folder: Folder, settings: Settings, search_space: SearchSpace, history: History, number: int, target: Path
-) -> Path:
-    """Export trial ``number`` as last trained with success; a ``ValueError`` if it or its weights are not there."""
-    if number not in history.trials:
-        raise ValueError(f"no trial {number} in this run; it has 0 to {len(history.trials) - 1}")
-    trial = history.trials[number]
-    step = trial.trained
-    if step is None or not (folder.checkpoints / folder_of(trial) / str(step.checkpoint)).exists():
-        names = [
-            path.name.removeprefix("trial-").lstrip("0") or "0" for path in folder.checkpoints.glob("trial-*")
-        ]
-        raise ValueError(
-            f"the weights of trial {number} were not kept; choose one of {', '.join(sorted(names, key=int))}"
-        )
-    dataset = open_saved(folder.data)
-    design = search_space.decode(trial.config)
-    metrics = reached(trial, step, history.events.get(f"latency measured {settings.round}"))
-    export_step(folder, settings, design, dataset, trial, step, target, metrics=metrics)
-    return target
