@@ -11,10 +11,9 @@ from estimators.dataset import Dataset, save
 from estimators.estimator import Context, Estimator, Fidelity, estimators
 from nas.executor import Executor, Limits, Task, executors
 from nas.folder import Folder
-from nas.plan import Cost
+from nas.plan import FEW, MANY, Cost
 from search_spaces.architecture import SearchSpace
 
-FEW, MANY = 512, 2_048  # images
 PATIENCE = 60.0  # seconds after which the larger measurement is left out
 AGAIN = 10.0  # seconds within which a measurement outside a run is repeated
 
@@ -64,7 +63,7 @@ def calibrate(
     shutil.rmtree(scratch, ignore_errors=True)
     (small, large) = (measured[1], measured[-1])
     if large[0] == small[0]:
-        return Cost(0.0, small[1] / small[0])
+        return Cost(0.0, small[1] / small[0], (small[0],))
     return Cost.fit(small, large)
 
 

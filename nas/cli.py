@@ -148,7 +148,8 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         ("weights", "file or folder of pretrained weights, for a space that takes some (backbone)"),
         (
             "warm-start",
-            "what untrained networks are picked by: vote, none or a proxy (see `nas list proxies`)",
+            "what untrained networks are picked by: vote (by default for auto with a --budget), none or a proxy "
+            "(see `nas list proxies`)",
         ),
     ):
         search.add_argument(f"--{name}", help=text)

@@ -1,19 +1,21 @@
 """How long trainings take and how much time is left, predicted from what was measured in this run.
 
 The model of seconds is fitted to the calibration of the default design and to every finished step in the store: a
-function of stored results alone, so that a resumed run predicts as it would have without the interruption.
+function of stored results alone, so that a resumed run predicts as it would have without the interruption. A step that
+was ended when its time was up took at least that: it counts as a row where the model of the others says less, and
+without it a machine that became slow would end every trial for ever.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 
 from estimators.cost.seconds import Interval, Seconds, Work, fit
-from nas.plan import Cost
-from nas.trial import Trial
+from nas.plan import FEW, MANY, Cost
+from nas.trial import Step, Trial
 from search_spaces.architecture import Design
 from search_spaces.space import Configuration
 
-CALIBRATED = 512, 2_048  # images of the two measurements that a ``Cost`` stands for
+TIMEOUT = "timeout:"  # what the error of a step begins with that was ended when its time was up
 NEWEST = 400  # steps that a model is fitted on
 NORMAL = 1.645  # deviations of a normal distribution that hold 90 %
 
@@ -36,9 +38,12 @@ class Durations:
         self._decode, self.images, self.val = decode, images, val
         self._rows: list[tuple[Work, float]] = []
         if cost is not None:
-            counts = [min(images, count) for count in CALIBRATED]
+            counts = cost.measured or [min(images, count) for count in (FEW, MANY)]  # of runs of before
             self._rows = [(self.work(default, 1, count), cost.seconds(count)) for count in counts]
         self._known: dict[int, tuple[Work, float]] = {}
+        self._least: dict[
+            int, tuple[Work, float]
+        ] = {}  # of steps that were ended: seconds they took at least
         self._fitted: tuple[int, Seconds] | None = None
 
     def work(self, config: Configuration, epochs: int, images: float) -> Work:
@@ -46,18 +51,37 @@ class Durations:
         return Work.of(self._decode(config), epochs=epochs, images=images, val=self.val)
 
     def model(self, trials: Iterable[Trial]) -> Seconds | None:
-        """Return the model of all finished steps of ``trials``; None when nothing was measured yet."""
+        """Return the model of all ended steps of ``trials``; None when nothing was measured yet."""
         for trial in trials:
             for step in trial.steps:
-                if step.index not in self._known and step.error is None and step.curve and step.seconds > 0:
-                    work = self.work(trial.config, len(step.curve), step.fidelity.data * self.images)
-                    self._known[step.index] = work, step.seconds
-        rows = self._rows + [self._known[index] for index in sorted(self._known)[-NEWEST:]]
-        if not rows:
+                if step.index not in self._known and step.index not in self._least:
+                    self._take(trial, step)
+        count = len(self._known) + len(self._least)
+        if not count and not self._rows:
             return None
-        if self._fitted is None or self._fitted[0] != len(self._known):
-            self._fitted = len(self._known), fit(rows)
+        if self._fitted is None or self._fitted[0] != count:
+            self._fitted = count, self._fit()
         return self._fitted[1]
+
+    def _take(self, trial: Trial, step: Step) -> None:
+        """Keep what ``step`` took, or took at least; of one that failed otherwise nothing is known."""
+        images = step.fidelity.data * self.images
+        if step.error is None and step.curve and step.seconds > 0:
+            self._known[step.index] = self.work(trial.config, len(step.curve), images), step.seconds
+        elif step.error is not None and step.error.startswith(TIMEOUT) and step.seconds > 0:
+            epochs = max(step.fidelity.epochs - step.start, 1)
+            self._least[step.index] = self.work(trial.config, epochs, images), step.seconds
+
+    def _fit(self) -> Seconds:
+        """Return the model of the newest rows; of lower bounds those that the model of the others falls short of."""
+        newest = sorted([*self._known, *self._least])[-NEWEST:]
+        rows = self._rows + [self._known[index] for index in newest if index in self._known]
+        least = [self._least[index] for index in newest if index in self._least]
+        if not rows:
+            return fit(least)
+        model = fit(rows)
+        short = [(work, seconds) for work, seconds in least if model.predict(work).median < seconds]
+        return fit(rows + short) if short else model
 
     def step(self, trial: Trial, trials: Iterable[Trial]) -> Interval | None:
         """Return the seconds of what ``trial`` was asked for; None when nothing was measured yet."""

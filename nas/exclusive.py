@@ -8,11 +8,12 @@ the front is measured by itself before it is reported.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from estimators.cost.table import Fit, OpTable, fitted
+from estimators.cost.table import Fit, OpTable, fitted, processor
 from nas.folder import Settings
 from nas.trial import Constraint, Trial
 from search_spaces.architecture import Design, SearchSpace
@@ -21,6 +22,7 @@ from search_spaces.space import Configuration
 PROBES = 8  # random designs that the table is fitted on, beside the default one
 DRAWS = 200  # draws to find them in
 MOST_FRONT = 32  # designs of the front that are measured
+BEYOND = 1.0  # milliseconds by which what breaks the bound is said to break it
 
 Known = Callable[[Configuration], Mapping[str, float]]
 
@@ -68,7 +70,7 @@ class Latencies:
     def fit(self) -> Fit:
         """What the table leaves out, and its error, from the default design and ``PROBES`` random ones."""
         if self._fit is None:
-            self._fit = fitted(self.table, self._probes())
+            self._fit = fitted(self.table, probes(self.search_space, self.seed))
         return self._fit
 
     def restore(self, stored: Mapping[str, Any]) -> None:
@@ -77,20 +79,31 @@ class Latencies:
         self._fit = Fit(**{name: stored[name] for name in names})
 
     def about(self) -> dict[str, Any]:
-        """Return the fit as plain values, with its relative errors and the threads it holds for."""
-        return {**asdict(self.fit), "threads": self.table.threads, "device": str(self.table.device)}
+        """Return the fit as plain values, with its relative errors and the machine it holds for."""
+        return {**asdict(self.fit), **self.machine()}
+
+    def machine(self) -> dict[str, Any]:
+        """Return threads, device and processor that the predictions are for."""
+        device = self.table.device
+        return {"threads": self.table.threads, "device": str(device), "processor": processor(device)}
+
+    def holds(self, stored: Mapping[str, Any]) -> bool:
+        """Return whether what ``about`` said before was of this machine."""
+        return all(stored.get(name, value) == value for name, value in self.machine().items())
 
     def measure(self, config: Configuration) -> dict[str, float]:
         """Return the free metrics of ``config``, and ``latency`` in milliseconds, predicted.
 
-        Beyond the bound it is one that the network takes at least.
+        Beyond the bound it is ``BEYOND`` more than that, however much of the network was timed to know it. A
+        ``ValueError`` says that the configuration describes no network; then nothing is timed.
         """
-        design, latency = self.search_space.decode(config), 0.0
-        for total in self.table.growing(design):
+        known, latency = self.known(config), 0.0
+        for total in self.table.growing(self.search_space.decode(config)):
             latency = self.fit.milliseconds(total)
             if latency > self.bound:
+                latency = self.bound + BEYOND
                 break
-        return {**self.known(config), "latency": latency}
+        return {**known, "latency": latency}
 
     def alone(self, trials: Sequence[Trial]) -> dict[str, float]:
         """Return the median milliseconds of the first ``MOST_FRONT`` of ``trials``, measured now, by number."""
@@ -99,16 +112,26 @@ class Latencies:
             for trial in trials[:MOST_FRONT]
         }
 
-    def _probes(self) -> list[Design]:
-        space, rng = self.search_space.space, np.random.default_rng(self.seed)
-        found = [self.search_space.decode(space.default())]
-        for _ in range(DRAWS):
-            try:
-                design = self.search_space.decode(space.sample(rng))
-                design.measure()
-            except ValueError:
-                continue
-            found.append(design)
-            if len(found) > PROBES:
-                break
-        return found
+
+def probes(search_space: SearchSpace, seed: int) -> list[Design]:
+    """Return the default design, if it is one, and up to ``PROBES`` random ones, to fit a table of latencies on.
+
+    A ``ValueError`` says that there are fewer than two.
+    """
+    space, rng = search_space.space, np.random.default_rng(seed)
+    found = []
+    for config in chain([space.default()], (space.sample(rng) for _ in range(DRAWS))):
+        try:
+            design = search_space.decode(config)
+            design.measure()
+        except ValueError:
+            continue
+        found.append(design)
+        if len(found) > PROBES:
+            break
+    if len(found) < 2:
+        raise ValueError(
+            f"latency cannot be predicted: {len(found)} of the default design and {DRAWS} random ones describes a "
+            "network, and it takes 2; narrow the space, or leave the latency out"
+        )
+    return found

@@ -73,7 +73,7 @@ class Settings:
     weights: str | None = None
     warm_start: str | None = None
     ladder: tuple[tuple[float, ...], ...] = ()
-    cost: tuple[float, float] | None = None
+    cost: tuple[float, ...] | None = None
     memory: int | None = None
     round: int = 1
     began: float = 0.0  # active seconds of the study at which the round began
@@ -90,7 +90,7 @@ class Settings:
         ):
             if name != OWN and name not in registry.names():  # type: ignore[attr-defined]
                 raise ValueError(f"no {registry.kind} {name!r}; {nearest(name, registry.names())}")  # type: ignore[attr-defined]
-        members_of(self.warm_start, self.strategy)
+        members_of(self.warm_start, self.strategy, timed=self.budget is not None)
         if not self.objectives:
             raise ValueError("objectives is empty; give at least one metric, for example accuracy")
         for name in self.objectives:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.folder import OWN, Folder, Settings, alive, objectives_of
-from nas.history import History, pareto, standing
+from nas.history import History, pareto, reached, standing
 from nas.storage import storages
 from nas.trial import Budget, Constraint, Metrics, Problem, Trial
 from search_spaces.space import Configuration, Space
@@ -208,6 +208,7 @@ def _planned(
     settings: Settings, partial: Folder, own: tuple[Space, Build | None] | None, images: int, began: float
 ) -> tuple[Settings, "Executor"]:
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
+    from nas.exclusive import predicts_latency, probes
     from nas.executor import executors
     from nas.plan import counted_ladder, search_seconds, timed_ladder
     from nas.shortage import limit_at_start
@@ -223,14 +224,18 @@ def _planned(
             ladder = timed_ladder(cost, images, left)
             macs = search_space.measure(search_space.space.default())["macs"]
             bound = f"macs<={SLOWEST_MACS * macs:g}"
-            settings = replace(
-                settings, cost=(cost.fixed, cost.each), constraints=(*settings.constraints, bound)
-            )
+            settings = replace(settings, cost=cost.row(), constraints=(*settings.constraints, bound))
         settings = replace(settings, memory=settings.memory or limit_at_start())
         problem = _problem(settings, search_space)
         from nas.strategy import strategies
 
-        strategies.get(settings.strategy)(problem, seed=settings.seed).ask(0)
+        try:
+            strategies.get(settings.strategy)(problem, seed=settings.seed).ask(0)
+        except ValueError:  # if not even the default design can be built, why not is what to say
+            search_space.measure(search_space.space.default())
+            raise
+        if predicts_latency(settings):
+            probes(search_space, settings.seed)
     except BaseException:
         executor.close()
         raise
@@ -360,7 +365,8 @@ class Run:
         if winner is not None:
             trial = history.trials[winner["trial"]]
             step = next(step for step in trial.steps if step.index == winner["step"])
-            return Best(self.folder, trial, {**trial.free, **step.metrics})
+            measured = history.events.get(f"latency measured {self.settings.round}")
+            return Best(self.folder, trial, reached(trial, step, measured))
         order = self.standing()
         if not order:
             raise ValueError(
@@ -398,7 +404,7 @@ class Run:
         if target.exists():
             raise ValueError(f"{str(target)!r} exists; choose a folder that does not")
         if trial is not None:
-            from nas.session import export_trial
+            from nas.exported import export_trial
 
             space = _search_space(self.settings, self.folder, self._own)
             return export_trial(self.folder, self.settings, space, self.history, trial, target)

@@ -125,6 +125,12 @@ def standing(trials: Iterable[Trial], problem: Problem) -> list[tuple[Trial, Met
     return [entry for _, entry in sorted(zip(ranks, entries, strict=True), key=lambda pair: pair[0])]
 
 
+def reached(trial: Trial, step: Step, measured: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the metrics of ``step`` of ``trial``; a latency ``measured`` alone, by number, replaces the predicted."""
+    alone = (measured or {}).get(str(trial.number))
+    return {**trial.free, **({} if alone is None else {"latency": alone}), **step.metrics}
+
+
 def pareto(trials: Iterable[Trial], problem: Problem) -> list[Trial]:
     """Return the feasible trials at ``best_fidelity`` that no other one beats in all objectives."""
     import numpy as np

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from estimators.cost.seconds import Interval
 from estimators.estimator import Fidelity
 
+FEW, MANY = 512, 2_048  # images that an epoch of the default design is timed on
 RESERVE = 0.4  # share of the budget kept for final trainings (decision 10 of the design: at most 40 %)
 CLOSING = 0.02, 12.0  # share of the budget and least seconds kept for export, verification and the test
 TOP_RUNGS = 13  # full evaluations of the default design that the search has time for
@@ -28,10 +29,23 @@ LATE = 2.0  # how many times the upper end of its predicted seconds an evaluatio
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of an epoch of the default design, measured: ``fixed + each * images``."""
+    """Seconds of an epoch of the default design: ``fixed + each * images``, from measurements on so many images.
+
+    Runs of before do not have ``measured``.
+    """
 
     fixed: float
     each: float
+    measured: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, row: Sequence[float]) -> "Cost":
+        """Read what ``row`` returned."""
+        return cls(row[0], row[1], tuple(int(count) for count in row[2:]))
+
+    def row(self) -> tuple[float, ...]:
+        """Return plain numbers, for the settings of a run."""
+        return (self.fixed, self.each, *self.measured)
 
     def seconds(self, images: float, epochs: int = 1) -> float:
         """Return the seconds of ``epochs`` passes over ``images`` images."""
@@ -41,7 +55,7 @@ class Cost:
     def fit(cls, few: tuple[int, float], many: tuple[int, float]) -> "Cost":
         """Return the line through two measurements (images, seconds), with no negative part."""
         each = max((many[1] - few[1]) / (many[0] - few[0]), 0.25 * many[1] / many[0])
-        return cls(max(many[1] - each * many[0], 0.0), each)
+        return cls(max(many[1] - each * many[0], 0.0), each, (few[0], many[0]))
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,11 @@ resumed run decides nothing twice and uses the test images once per reported mod
 
 import inspect
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from estimators.cost.seconds import Interval
 from estimators.cost.table import OpTable
 from estimators.dataset import Dataset, open_saved
 from estimators.device import find_device
@@ -22,12 +19,12 @@ from estimators.metric import METRICS
 from nas.calibration import Failed, threads
 from nas.checkpoints import folder_of
 from nas.draws import features, known_of
-from nas.duration import Durations, added
+from nas.duration import Durations
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
-from nas.exporter import Trained, exporters
+from nas.exported import export_step
 from nas.folder import Folder, Settings, objectives_of
-from nas.history import History
+from nas.history import reached
 from nas.plan import (
     MOST_FINALS,
     Cost,
@@ -40,14 +37,17 @@ from nas.plan import (
 )
 from nas.shortage import limit_at_start, share_of_training
 from nas.status import status_of
+from nas.storage import storages
 from nas.study import Study
+from nas.time_left import TimeLeft, replicate_of
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
+from nas.warm_start import EVENT as WARM_START
 from nas.warm_start import WarmStart, members_of
-from search_spaces.architecture import Design, SearchSpace
+from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
-CHECKED = 256  # validation images that an export carries along to be verified with
+MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than that, it is told
 
 
 def build_estimator(settings: Settings, folder: Folder, *, without: Sequence[str] = ()) -> Estimator:
@@ -85,7 +85,7 @@ class Session:
         self.dataset: Dataset = open_saved(folder.data)
         self.estimator = build_estimator(settings, folder, without=("latency",))
         self.final_estimator = build_estimator(settings, folder)
-        self.cost = Cost(*settings.cost) if settings.cost is not None else None
+        self.cost = Cost.of(settings.cost) if settings.cost is not None else None
         self.durations = Durations(
             search_space.decode,
             search_space.space.default(),
@@ -96,6 +96,7 @@ class Session:
         known = known_of(search_space, settings.precision, settings.device)
         self.latencies = latencies_of(settings, search_space, known) if predicts_latency(settings) else None
         resumed = folder.store.exists()
+        table = self._latency_table() if resumed and self.latencies is not None else None
         self.study = Study(
             search_space.space,
             objectives=objectives_of(settings),
@@ -112,27 +113,60 @@ class Session:
         )
         self.study.spend(spent)
         if self.latencies is not None:
-            self._keep_fit(self.latencies)
+            self._keep_fit(self.latencies, table)
         folder.sweep()
-        self._predicted_left: tuple[Interval | None, float] = (None, 0.0)  # and when that was
+        self.time_left = TimeLeft(self.study, settings, self.durations, self._finals_after)
         self.study.trackers += self._trackers(resumed)
         self.executor = executor or executors.get(settings.executor)()
-        self.memory = settings.memory or limit_at_start()  # runs of before have none
+        self.memory, self.watched = self._memory_limits()
         self.warm_start = self._warm_start()
 
-    def _keep_fit(self, latencies: Latencies) -> None:
-        """Predict latencies as before the interruption; in a new run, find out how and store it."""
-        stored = self.study.history.events.get("latency table")
+    def _memory_limits(self) -> tuple[int, int]:
+        """Return the bytes that batches are cut by, which are the run's for ever, and that a process may hold now.
+
+        Runs of before have none in their settings: what is free when one is first gone on with is kept as an event.
+        """
+        now, name = limit_at_start(), "memory limit"
+        limit = self.settings.memory or self.study.history.events.get(name)
+        if limit is None:
+            limit = now
+            self.study.note(name, limit)
+        if now < MUCH_LESS * limit and "memory short" not in self.study.history.events:
+            self.study.note("memory short", {"limit": limit, "now": now})
+        return limit, min(limit, now)
+
+    def _latency_table(self) -> Mapping[str, Any] | None:
+        """Have latencies predicted as before the interruption, where the machine is the same; return what is stored.
+
+        The study needs them while it opens: it completes trials of before with what is known of their designs.
+        """
+        with storages.get("log")(self.folder.store, write=False) as store:
+            events = [row for row in store.rows if row["kind"] == "event" and row["name"] == "latency table"]
+        assert self.latencies is not None
+        if events and self.latencies.holds(events[-1]["value"]):
+            self.latencies.restore(events[-1]["value"])
+        return events[-1]["value"] if events else None
+
+    def _keep_fit(self, latencies: Latencies, stored: Mapping[str, Any] | None) -> None:
+        """Store how latencies are predicted, in a new run and on another machine; there it is also told."""
+        if stored is not None and latencies.holds(stored):
+            return
+        self.study.note("latency table", latencies.about())
         if stored is not None:
-            latencies.restore(stored)
-        else:
-            self.study.note("latency table", latencies.about())
+            now = latencies.machine()
+            before = {name: stored.get(name) for name in now}
+            self.study.note("latency fitted anew", {"before": before, "now": now})
 
     def _warm_start(self) -> WarmStart:
-        """Return what proposes designs by untrained networks; without members it only measures what is counted."""
+        """Return what proposes designs by untrained networks; without members it only measures what is counted.
+
+        A search goes on with the members it began with, whatever its budget has become.
+        """
         from estimators.zero_cost import ZeroCost
 
-        members = members_of(self.settings.warm_start, self.settings.strategy)
+        settings, begun = self.settings, self.study.history.events.get(WARM_START)
+        members = members_of(settings.warm_start, settings.strategy, timed=settings.budget is not None)
+        members = tuple(begun["members"]) if begun else members
         return WarmStart(
             self.study,
             self.search_space,
@@ -141,7 +175,7 @@ class Session:
             members,
             scratch=self.folder.checkpoints / "scores",
             settings=self._context(),
-            memory=self.memory,
+            memory=self.watched,
         )
 
     def _trackers(self, resumed: bool) -> list[Tracker]:
@@ -150,7 +184,7 @@ class Session:
             "draw": self.draw,
             "seconds": self.settings.budget,
             "trials": self.settings.trials,
-            "left": self.time_left,
+            "left": self.time_left.now,
         }
         for name in self.settings.trackers:
             try:
@@ -200,7 +234,7 @@ class Session:
         if settings.budget is not None:
             seconds = settings.began + search_seconds(settings.budget - settings.began)
         budget = Budget(settings.trials, seconds)
-        self.warm_start.begin(settings.trials, settings.budget)
+        self.warm_start.begin(settings.budget)
         self._keep_up()
         self.study.run(
             self.estimator,
@@ -214,11 +248,37 @@ class Session:
         )
 
     def _measure_front(self) -> None:
-        """Measure the latency of what the search has found, now that nothing else is at work."""
-        if self.latencies is not None and self._event("latency measured") is None:
-            leading = [*self.study.pareto, *(trial for trial, _ in self.study.standing()[:MOST_FINALS])]
-            once = list({trial.number: trial for trial in leading}.values())
-            self._decide("latency measured", self.latencies.alone(once))
+        """Measure the latency of what the search has found, now that nothing else is at work.
+
+        Of what stands, as much as it takes for ``MOST_FINALS`` designs to hold the bounds by what was measured.
+        """
+        if self.latencies is None or self._event("latency measured") is not None:
+            return
+        standing = self.study.standing()
+        leading = [*self.study.pareto, *(trial for trial, _ in standing[:MOST_FINALS])]
+        measured = self.latencies.alone(list({trial.number: trial for trial in leading}.values()))
+        held = 0
+        for trial, metrics in standing:
+            if held >= MOST_FINALS:
+                break
+            if str(trial.number) not in measured:
+                measured |= self.latencies.alone([trial])
+            held += not self.study.problem.violation({**metrics, "latency": measured[str(trial.number)]})
+        self._decide("latency measured", measured)
+
+    def _standing(self) -> list[Trial]:
+        """Return the feasible trials, best first, by the latencies that were measured.
+
+        What then breaks a bound is left out, unless all of them do.
+        """
+        problem, measured = self.study.problem, self._event("latency measured") or {}
+        entries = []
+        for trial, metrics in self.study.standing():
+            alone = measured.get(str(trial.number), metrics.get("latency"))
+            entries.append((trial, metrics if alone is None else {**metrics, "latency": alone}))
+        entries = [entry for entry in entries if not problem.violation(entry[1])] or entries
+        ranks = problem.ranks([metrics for _, metrics in entries])
+        return [trial for _, (trial, _) in sorted(zip(ranks, entries, strict=True), key=lambda pair: pair[0])]
 
     def _finals(self) -> None:
         """Train the best designs again, from scratch, with fresh seeds and on all of the data."""
@@ -226,7 +286,7 @@ class Session:
             return
         stored = self._event("finals")
         if stored is None:
-            standing = [trial for trial, _ in self.study.standing()]
+            standing = self._standing()
             if not standing:
                 raise Failed(self._no_model())
             plan = self._plan(standing, self._left())
@@ -275,7 +335,7 @@ class Session:
 
     def _evaluate(self, trial: Trial, left: float | None, settings: Mapping[str, Any]) -> Result:
         """Evaluate what ``trial`` was asked for; when the time is up, the last whole epoch counts."""
-        limits = Limits(memory=self.memory)
+        limits = Limits(memory=self.watched)
         if left is not None:  # with time to save, or to be ended, before it is up
             limits = replace(limits, seconds=max(left - min(limits.grace, left / 10), 0.5))
         task = self.study.task(
@@ -312,12 +372,26 @@ class Session:
         """Return the best of the final trainings and of the search's best, by what they reached in validation."""
         finals = [t for t in self.study.trials if t.replicate == self.settings.round]
         candidates = [found for trial in finals if (found := self._usable(trial)) is not None]
-        searched = (self._usable(trial) for trial, _ in self.study.standing())
-        candidates += [found for found in searched if found is not None][:1]
+        candidates += self._searched_best()
         if not candidates:
             raise Failed(self._no_model())
         ranks = self.study.problem.ranks([self._reached(trial, step) for trial, step in candidates])
         return candidates[ranks.index(0)]
+
+    def _searched_best(self) -> list[tuple[Trial, Step]]:
+        """Return the best of the search whose weights are there, its latency measured; nothing if there is none."""
+        for trial in self._standing():
+            if self._usable(trial) is not None:
+                self._measure(trial)
+                if (found := self._usable(trial)) is not None:
+                    return [found]
+        return []
+
+    def _measure(self, trial: Trial) -> None:
+        """Measure the latency of ``trial`` if it was only predicted."""
+        measured = self._event("latency measured") or {}
+        if self.latencies is not None and str(trial.number) not in measured:
+            self._decide("latency measured", {**measured, **self.latencies.alone([trial])})
 
     def _usable(self, trial: Trial) -> tuple[Trial, Step] | None:
         """Return the newest trained step of ``trial`` if its weights are there and it holds the constraints."""
@@ -329,15 +403,14 @@ class Session:
 
     def _reached(self, trial: Trial, step: Step) -> dict[str, float]:
         """Return the metrics of ``step``, a measured latency in the place of the predicted one."""
-        measured = (self._event("latency measured") or {}).get(str(trial.number))
-        alone = {} if measured is None else {"latency": measured}
-        return {**trial.free, **alone, **step.metrics}
+        return reached(trial, step, self._event("latency measured"))
 
     def _export(self, trial: Trial, step: Step) -> None:
         fresh = self.folder.path / ".best.new"
         shutil.rmtree(fresh, ignore_errors=True)
         design = self.search_space.decode(trial.config)
-        export_step(self.folder, self.settings, design, self.dataset, trial, step, fresh)
+        metrics = self._reached(trial, step)
+        export_step(self.folder, self.settings, design, self.dataset, trial, step, fresh, metrics=metrics)
         shutil.rmtree(self.folder.best, ignore_errors=True)
         fresh.rename(self.folder.best)
 
@@ -363,58 +436,15 @@ class Session:
 
     def _limits(self, trial: Trial) -> Limits:
         if self.cost is None or trial.asked is None:
-            return Limits(memory=self.memory)
+            return Limits(memory=self.watched)
         predicted = self.durations.step(trial, self.study.trials)
         assert predicted is not None  # the calibration is there
-        return Limits(seconds=step_limit(predicted), memory=self.memory)
+        return Limits(seconds=step_limit(predicted), memory=self.watched)
 
-    def time_left(self) -> Interval | None:
-        """Return the seconds until the model is there, as predicted at the last result; None while nobody can say."""
-        predicted, when = self._predicted_left
-        return None if predicted is None else predicted.after(time.monotonic() - when)
-
-    def _seconds_left(self) -> Interval | None:
-        """Predict the seconds of what is left of the search and of the final trainings, a budget obeyed."""
-        budget, trials = self.settings.budget, self.study.trials
-        if self._event("winner") is not None:
-            return None
-        searching: Interval | None = Interval(0.0, 0.0, 0.0)
-        if (stored := self._event("finals")) is not None:
-            plan = Finals(tuple(stored["trials"]), stored["epochs"]) if stored else None
-        else:
-            searching = self._search_left()
-            standing = [trial for trial, _ in self.study.standing()]
-            left = self._left()
-            if left is not None and searching is not None:
-                left -= searching.median
-            plan = self._plan(standing, left) if standing else None
-        if searching is None or plan is None:
-            return None
-        due = [
-            (self.study.history.trials[number], plan.epochs - self._done(number)) for number in plan.trials
-        ]
-        finals = self.durations.finals(due, trials)
-        total = None if finals is None else added([searching, finals])
-        return total if total is None or budget is None else total.within(budget - self.study.seconds)
-
-    def _search_left(self) -> Interval | None:
-        """Return the seconds that the search goes on for: until its time is up, or its trials are through."""
-        settings = self.settings
-        found = []
-        if settings.budget is not None:
-            end = settings.began + search_seconds(settings.budget - settings.began)
-            left = max(end - self.study.seconds, 0.0)
-            found.append(Interval(left, left, left))
-        if settings.trials is not None:
-            searched = [trial for trial in self.study.trials if trial.replicate == 0]
-            counted = self.durations.searching(searched, max(settings.trials - len(searched), 0))
-            found += [] if counted is None else [counted]
-        return min(found, key=lambda one: one.median, default=None)
-
-    def _done(self, number: int) -> int:
-        """Return the epochs of the final training of trial ``number`` that are behind it."""
-        trial = self._replicate(number, self.settings.round)
-        return trial.last.fidelity.epochs if trial is not None and trial.last is not None else 0
+    def _finals_after(self, seconds: float) -> Finals | None:
+        """Return the final trainings of what stands now, when the search goes on for ``seconds``."""
+        standing, left = self._standing(), self._left()
+        return self._plan(standing, None if left is None else left - seconds) if standing else None
 
     def _context(self) -> dict[str, Any]:
         memory = share_of_training(self.memory)
@@ -428,8 +458,7 @@ class Session:
         return self.settings.budget - closing - self.study.seconds
 
     def _replicate(self, number: int, replicate: int) -> Trial | None:
-        found = (t for t in self.study.trials if t.parent == number and t.replicate == replicate)
-        return next(found, None)
+        return replicate_of(self.study.trials, number, replicate)
 
     def _event(self, name: str) -> Any:
         return self.study.history.events.get(f"{name} {self.settings.round}")
@@ -439,18 +468,20 @@ class Session:
 
     def _no_model(self) -> str:
         problem, path = self.study.problem, self.folder.path
-        trained = [trial for trial in self.study.trials if trial.trained is not None]
+        trained = [
+            (trial, self._reached(trial, step)) for trial in self.study.trials if (step := trial.trained)
+        ]
         if trained:
-            nearest = min(trained, key=lambda trial: problem.violation(trial.metrics))
-            broken = [one for one in problem.constraints if one.violation(nearest.metrics)]
+            nearest, metrics = min(trained, key=lambda pair: problem.violation(pair[1]))
+            broken = [one for one in problem.constraints if one.violation(metrics)]
             if not broken:
                 return (
                     f"the weights of all good trials are gone; train more by `nas resume {path} --trials 10`"
                 )
-            reached = " and ".join(f"{one.name} {nearest.metrics[one.name]:.4g}" for one in broken)
+            got = " and ".join(f"{one.name} {metrics[one.name]:.4g}" for one in broken)
             return (
                 f"none of {len(trained)} trained designs satisfies {' and '.join(map(str, broken))}; "
-                f"the nearest reached {reached} (trial {nearest.number}); loosen the bound in a new search"
+                f"the nearest reached {got} (trial {nearest.number}); loosen the bound in a new search"
             )
         causes = [trial.last.error for trial in self.study.trials if trial.last and trial.last.error]
         if not causes:
@@ -460,8 +491,7 @@ class Session:
 
     def status(self, state: str, cause: str | None = None) -> dict[str, Any]:
         """Write ``status.json`` and return what it says; ``cause`` is why a run has no model."""
-        left = self._seconds_left() if state == "running" else None
-        self._predicted_left = left, time.monotonic()
+        left = self.time_left.predict(running=state == "running")
         status = status_of(
             self.study.trials,
             self.study.problem,
@@ -480,61 +510,3 @@ class Session:
                 raise
             status["error"] = status["error"] or str(error)
         return status
-
-
-def export_step(
-    folder: Folder,
-    settings: Settings,
-    design: Design,
-    dataset: Dataset,
-    trial: Trial,
-    step: Step,
-    target: Path,
-) -> None:
-    """Export what ``step`` of ``trial`` trained into the new folder ``target``, and verify it in a clean process."""
-    from estimators.train import standardisation, trained_weights
-
-    assert step.checkpoint is not None
-    checkpoint = folder.checkpoints / folder_of(trial) / step.checkpoint
-    standardise = standardisation(checkpoint)
-    trained = Trained(
-        design=design,
-        weights=trained_weights(checkpoint),
-        classes=dataset.classes,
-        normalize=(standardise.mean, standardise.std),
-        per_image=standardise.per_image,
-        images=dataset.val.x[:CHECKED],
-        labels=dataset.val.y[:CHECKED],
-        metrics={**trial.free, **step.metrics},
-        about={
-            "data": dataset.name,
-            "trial": trial.number,
-            "replicate": trial.replicate,
-            "epochs": step.fidelity.epochs,
-            "share of the data": step.fidelity.data,
-            "seed": settings.seed,
-        },
-    )
-    exporter = exporters.get("pytorch")()
-    exporter.export(trained, target)
-    exporter.verify(target)
-
-
-def export_trial(
-    folder: Folder, settings: Settings, search_space: SearchSpace, history: History, number: int, target: Path
-) -> Path:
-    """Export trial ``number`` as last trained with success; a ``ValueError`` if it or its weights are not there."""
-    if number not in history.trials:
-        raise ValueError(f"no trial {number} in this run; it has 0 to {len(history.trials) - 1}")
-    trial = history.trials[number]
-    step = trial.trained
-    if step is None or not (folder.checkpoints / folder_of(trial) / str(step.checkpoint)).exists():
-        names = [
-            path.name.removeprefix("trial-").lstrip("0") or "0" for path in folder.checkpoints.glob("trial-*")
-        ]
-        raise ValueError(
-            f"the weights of trial {number} were not kept; choose one of {', '.join(sorted(names, key=int))}"
-        )
-    dataset = open_saved(folder.data)
-    export_step(folder, settings, search_space.decode(trial.config), dataset, trial, step, target)
-    return target

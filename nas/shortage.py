@@ -12,6 +12,8 @@ import psutil
 from rich.filesize import decimal
 
 CGROUPS, OWN_GROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+UNIFIED = "0"  # number of the one hierarchy of version 2
+V1_SIZES = ("memory.limit_in_bytes", "memory.usage_in_bytes")
 KERNEL = Path("/proc/vmstat")
 MEMORY_SHARE = (
     0.85  # of what is free at the start: beyond it the system would kill, and not always the culprit
@@ -53,8 +55,32 @@ class Watch:
 
 
 def limit_at_start() -> int:
-    """Return the bytes that an evaluation's process may hold, by what is available now."""
-    return int(MEMORY_SHARE * psutil.virtual_memory().available)
+    """Return the bytes that an evaluation's process may hold, by what machine and control groups have available now."""
+    return int(MEMORY_SHARE * min(psutil.virtual_memory().available, *_left_in_groups(), math.inf))
+
+
+def _left_in_groups() -> list[int]:
+    """Return the bytes that each limited control group of this process has left; cached files are given back."""
+    left = []
+    for folder, own in _memory_groups():
+        names = ("memory.max", "memory.current") if own == UNIFIED else V1_SIZES
+        cached = "inactive_file" if own == UNIFIED else "total_inactive_file"
+        for group in (folder, *folder.parents):
+            limit, used = (_size(group / name) for name in names)
+            if limit is not None and used is not None:
+                left.append(max(limit - used + _count(group / "memory.stat", cached), 0))
+            if group == CGROUPS:
+                break
+    return left
+
+
+def _size(path: Path) -> int | None:
+    """Return the number that a file of a control group holds; None where there is none, as in "max"."""
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() else None
 
 
 def share_of_training(limit: int) -> int:
@@ -66,7 +92,7 @@ def over_limit(used: int, limit: int) -> str:
     """Return the error of an evaluation that took more than it may."""
     return (
         f"memory: {decimal(used)} resident, limit {decimal(limit)}; search smaller designs or batches by a constraint "
-        f"such as 'memory<={max(limit / 2, 1):.1g}', or free memory"
+        f"such as 'memory<={max(limit / 2, 1):.1g}', or free memory and raise 'memory:' in the run's config.yaml"
     )
 
 
@@ -103,21 +129,29 @@ def system_kills() -> int:
 
 def _group_files() -> list[Path]:
     """Return the files that count such kills in the control groups of this process, both versions of them."""
+    return [
+        folder / ("memory.events" if number == UNIFIED else "memory.oom_control")
+        for folder, number in _memory_groups()
+    ]
+
+
+def _memory_groups() -> list[tuple[Path, str]]:
+    """Return folder and number of the control groups that count the memory of this process, of both versions."""
     if not OWN_GROUP.exists():
         return []
-    files = []
+    found = []
     for line in OWN_GROUP.read_text().splitlines():
         number, kinds, path = line.split(":", 2)
-        if number == "0":
-            files.append(CGROUPS / path.lstrip("/") / "memory.events")
+        if number == UNIFIED:
+            found.append((CGROUPS / path.lstrip("/"), number))
         elif "memory" in kinds.split(","):
-            files.append(CGROUPS / "memory" / path.lstrip("/") / "memory.oom_control")
-    return files
+            found.append((CGROUPS / "memory" / path.lstrip("/"), number))
+    return found
 
 
-def _count(path: Path) -> int:
+def _count(path: Path, name: str = "oom_kill") -> int:
     try:
-        found = re.search(r"^oom_kill (\d+)$", path.read_text(), re.MULTILINE)
+        found = re.search(rf"^{name} (\d+)$", path.read_text(), re.MULTILINE)
     except OSError:
         return 0
     return int(found[1]) if found else 0

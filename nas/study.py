@@ -139,6 +139,7 @@ class Study:
                 filled = stored.get("filled", {})
                 self.history, about["filled"] = grown(self.history, self.problem, filled)
                 told = [self._as_now(trial) for trial in told]
+        told = self._completed(told)
         if stored is None or any(stored.get(name) != about[name] for name in about):
             self._append(about)
             self.history.study = about
@@ -154,6 +155,28 @@ class Study:
         """Return an older version of a trial as it stands in the space that has grown."""
         now = self.history.trials[trial.number]
         return replace(trial, config=now.config, key=now.key)
+
+    def _completed(self, told: list[Trial]) -> list[Trial]:
+        """Return ``told`` with the free metrics that results need and that were not free when a trial was started.
+
+        Such as the latency, which trainings measured once: no later step tells it any more.
+        """
+        needed, trials = set(self.problem.needed), self.history.trials
+        lacking = [trial for trial in trials.values() if not needed <= trial.free.keys()]
+        if not lacking:
+            return told
+        needed &= self.problem.measure(lacking[0].config).keys()
+        found = dict[int, Trial]()
+        for trial in lacking:
+            if missing := needed - trial.free.keys():
+                known = self.problem.measure(trial.config)
+                added, _ = checked_metrics({name: known[name] for name in missing}, ())
+                found[trial.number] = replace(trial, free={**trial.free, **added})
+                self.history.put(found[trial.number])
+        return [
+            replace(trial, free=found[trial.number].free) if trial.number in found else trial
+            for trial in told
+        ]
 
     def close(self) -> None:
         """Give the store back."""

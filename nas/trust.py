@@ -20,15 +20,17 @@ from nas.trial import Problem, Trial
 
 SIGNALS = "signals"  # events "signals 7": what proxies say of trial 7
 FREE = {"parameters": "params", "macs": "macs"}  # signals that are counted, by the metric they are
-RESAMPLES = 500
-COVERED = 0.95
+RESAMPLES = 1_000
+COVERED = (
+    0.99  # not 0.95: a search looks up to six times, and a signal of noise is to be believed in few of them
+)
 LEAST = 10  # trials before which no signal has earned anything
 MOST = 200  # trials compared, the first ones
 
 
 @dataclass(frozen=True)
 class Trust:
-    """Kendall's ``tau`` of ``signal`` with the results of ``n`` trials, and its 95 % bootstrap interval."""
+    """Kendall's ``tau`` of ``signal`` with the results of ``n`` trials, and its 99 % bootstrap interval."""
 
     signal: str
     tau: float

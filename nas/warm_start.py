@@ -9,8 +9,9 @@ recipe is the strategy's.
     starts 11, 15, ... 31      a pick, while the signal has earned its say (see ``nas.trust``)
 
 What is enqueued are rows of the store, and so are scores: a resume decides nothing anew. Where time is the budget,
-scoring takes at most ``SHARE`` of it; with a budget of trials as many architectures are scored as trials are asked
-for, at most ``MOST``. Smaller budgets are left alone.
+the sample takes about ``SHARE`` of it, and none is drawn where that is too little for ``LEAST`` scores. With a budget
+of trials nothing is scored unless a proxy or the vote was named; then the sample is ``COUNTED`` architectures whatever
+the number of trials, and no clock has a say, so that a search resumed, or asked for in two parts, is the same search.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,20 +37,26 @@ MEMBERS = ("zico", "naswot", "synflow")  # named before any was measured, see ex
 EVENT = "warm start"
 SHARE = 0.02  # of the seconds of a budget, for the sample; scores of trials are a fraction of a training each
 SHORTEST = 150.0  # seconds of a budget below which nothing is scored
-LEAST, MOST = 32, 256  # architectures
+LEAST, MOST = (
+    32,
+    256,
+)  # architectures that are enough to pick from, and that are scored under a budget of time
+COUNTED = 64  # architectures that are scored under a budget of trials
+TRIED = 4  # scores after which it is known whether there is time for LEAST
 TRIES = 16  # draws for each architecture that is to be scored
-SLOWEST = 30.0  # seconds that one design's scores may take
+SLOWEST = 30.0  # seconds that one design's scores may take under a budget of time
 FIRST, LAST, PICKS = 8, 32, 10
 PREFIX = "architecture."
 
 
-def members_of(name: str | None, strategy: str) -> tuple[str, ...]:
+def members_of(name: str | None, strategy: str, *, timed: bool) -> tuple[str, ...]:
     """Return the proxies that the setting ``name`` asks for; a ``ValueError`` guesses what was meant.
 
-    ``None`` is the vote for the strategy "auto" and nothing for a strategy that was named: that is then itself alone.
+    ``None`` is the vote for the strategy "auto" where the budget is time (``timed``), and nothing elsewhere: a strategy
+    that was named is itself alone, and trials that are counted are the same in one search or in two.
     """
     if name is None:
-        name = VOTE if strategy == "auto" else NONE
+        name = VOTE if strategy == "auto" and timed else NONE
     if name in (NONE, VOTE):
         return MEMBERS if name == VOTE else ()
     if name not in proxies.names():
@@ -58,7 +65,10 @@ def members_of(name: str | None, strategy: str) -> tuple[str, ...]:
 
 
 class WarmStart:
-    """Scores architectures and trials by ``members`` in the executor's worker, and enqueues what is due."""
+    """Scores architectures and trials by ``members`` in the executor's worker, and enqueues what is due.
+
+    ``memory`` are the bytes that the worker may hold.
+    """
 
     def __init__(
         self,
@@ -74,28 +84,19 @@ class WarmStart:
     ) -> None:
         self.study, self.search_space, self.executor = study, search_space, executor
         self.estimator, self.members = estimator, tuple(members)
-        self.scratch, self.settings = scratch, settings
-        self.limits = Limits(seconds=SLOWEST, memory=memory)
+        self.scratch, self.settings, self.memory = scratch, settings, memory
 
-    def begin(self, trials: int | None, seconds: float | None) -> None:
-        """Score a sample unless that was done, or the search has begun without; ``seconds`` are those of the budget."""
+    def begin(self, seconds: float | None) -> None:
+        """Score a sample unless that was done, or the search has begun without.
+
+        ``seconds`` are those of the budget, None where trials are counted.
+        """
         known = self.study.history
         begun = EVENT in known.events or bool(known.trials)
-        if begun or not self.members or not worth(trials, seconds):
+        if begun or not self.members or (seconds is not None and seconds < SHORTEST):
             return
-        began, allowed = self.study.seconds, None if seconds is None else SHARE * seconds
-        count = MOST if trials is None else min(MOST, trials)
-        scored: list[tuple[Configuration, float, Mapping[str, float]]] = []
-        met: set[str] = set()
-        for number in range(TRIES * count):
-            spent = self.study.seconds - began
-            if len(met) == count or (allowed is not None and spent > allowed):
-                break
-            one = self._architecture(number)
-            if one is not None and one[0] not in met:
-                met.add(one[0])
-                if values := self.scores(one[1]):
-                    scored.append((one[1], one[2], values))
+        began = self.study.seconds
+        scored = self._sample(None if seconds is None else SHARE * seconds)
         chosen = picks(scored, self.members) if len(scored) >= LEAST else []
         self.study.note(
             EVENT,
@@ -107,6 +108,23 @@ class WarmStart:
             },
         )
 
+    def _sample(self, allowed: float | None) -> list[tuple[Configuration, float, Mapping[str, float]]]:
+        """Return architectures (configuration, MACs, scores) that were scored in the seconds ``allowed``."""
+        began, count = self.study.seconds, COUNTED if allowed is None else MOST
+        scored: list[tuple[Configuration, float, Mapping[str, float]]] = []
+        met: set[str] = set()
+        for number in range(TRIES * count):
+            spent = self.study.seconds - began
+            if len(met) == count or (allowed is not None and too_slow(spent, len(met), allowed)):
+                break
+            one = self._architecture(number)
+            if one is not None and one[0] not in met:
+                met.add(one[0])
+                limit = None if allowed is None else min(SLOWEST, max(allowed - spent, 1.0))
+                if values := self.scores(one[1], limit):
+                    scored.append((one[1], one[2], values))
+        return scored
+
     def _architecture(self, number: int) -> tuple[str, Configuration, float] | None:
         """Return key, configuration with the default recipe, and MACs of a feasible draw."""
         drawn = draw(self.search_space, number, self.study.seed)
@@ -114,32 +132,40 @@ class WarmStart:
             return None
         config = with_default_recipe(self.search_space, drawn.design.config)
         try:
-            free = self.search_space.measure(config)
+            free = self.study.problem.measure(config)
             if self.study.problem.violation(free):
                 return None
             return self.search_space.key(config), config, free["macs"]
         except ValueError:
             return None
 
-    def scores(self, config: Configuration) -> Mapping[str, float]:
-        """Return the members' values of the design of ``config``; empty where there are none."""
-        context = Context(seed=self.study.seed, scratch=self.scratch, deadline=SLOWEST, **self.settings)
-        task = Task(self.estimator, self.search_space.decode(config), Fidelity(), context, self.limits)
+    def scores(self, config: Configuration, seconds: float | None) -> Mapping[str, float]:
+        """Return the members' values of the design of ``config``; empty where there are none within ``seconds``."""
+        context = Context(seed=self.study.seed, scratch=self.scratch, deadline=seconds, **self.settings)
+        limits = Limits(seconds=seconds, memory=self.memory)
+        task = Task(self.estimator, self.search_space.decode(config), Fidelity(), context, limits)
         result = self.executor.submit(task).result()
         return {} if result.error is not None or result.stopped else dict(result.metrics)
 
     def keep_up(self) -> list[Trust]:
-        """Score the trials that were not, enqueue a pick if one is due, and return how true the signals are."""
+        """Score the trials that were not, enqueue a pick if one is due, and return how true the signals are.
+
+        Nothing is scored or enqueued while a trial is in flight: with several at once the scores would wait in the
+        worker's queue, and after an interruption a decision would be taken without the result that it follows.
+        """
         history = self.study.history
-        if EVENT not in history.events:
-            return trusts(history.searched.values(), self.study.problem, history.events)
-        for trial in list(history.searched.values()):
-            if trial.steps and f"{SIGNALS} {trial.number}" not in history.events and trial.number < LAST:
-                self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config))
+        chosen = history.events[EVENT]["picks"] if EVENT in history.events else []
+        settled = not history.asked
+        if chosen and settled:
+            limit = SLOWEST if self.study.problem.timed else None
+            for trial in list(history.searched.values()):
+                if trial.steps and f"{SIGNALS} {trial.number}" not in history.events and trial.number < LAST:
+                    self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config, limit))
         known = trusts(history.searched.values(), self.study.problem, history.events, self.members)
-        chosen, waiting = history.events[EVENT]["picks"], len(history.queue) > self.study.strategy.taken
+        waiting = len(history.queue) > self.study.strategy.taken
         earned = any(one.earned for one in known if one.signal == "vote")
-        if due(len(history.searched), earned) and len(history.queue) < len(chosen) and not waiting:
+        left = settled and not waiting and len(history.queue) < len(chosen)
+        if left and due(len(history.searched), earned):
             self.study.enqueue(own_architecture(chosen[len(history.queue)]))
         return known
 
@@ -156,9 +182,9 @@ def with_default_recipe(search_space: "SearchSpace", config: Configuration) -> C
     return Configuration({**own_architecture(config), **recipe})
 
 
-def worth(trials: int | None, seconds: float | None) -> bool:
-    """Return whether a budget is large enough for a sample."""
-    return (trials is None or trials >= LEAST) and (seconds is None or seconds >= SHORTEST)
+def too_slow(spent: float, count: int, allowed: float) -> bool:
+    """Return whether ``count`` scores that took ``spent`` seconds used up, or show to be too few, the ``allowed``."""
+    return spent > allowed or (count == TRIED and spent / TRIED * LEAST > allowed)
 
 
 def due(start: int, earned: bool) -> bool:

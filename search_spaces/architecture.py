@@ -153,8 +153,23 @@ def _measured(build: Build, config: Configuration, shape: Shape) -> tuple[int, i
             warnings.simplefilter("ignore")  # loading weights there does nothing, and says so
             return _counted(build(config), torch.zeros(1, *shape))
     except Exception:  # whatever it was: on real tensors it is either fine, or raised again
+        return _built(build, config, shape)
+
+
+def _built(build: Build, config: Configuration, shape: Shape) -> tuple[int, int, int, int]:
+    """Count an opaque network on real tensors; a ``ValueError`` says that ``build`` has none for ``config``."""
+    import torch
+
+    try:
         with torch.random.fork_rng(devices=[]):
             return _counted(build(config), torch.zeros(1, *shape))
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(
+            f"build({dict(config)!r}) failed: {type(error).__name__}: {error}; return a module for every "
+            "configuration, or exclude it by a constraint"
+        ) from error
 
 
 def _counted(network: "nn.Module", x: "Tensor") -> tuple[int, int, int, int]:

@@ -1,7 +1,9 @@
 """Seconds of steps and of what is left, and latencies before and after a search: against values by hand."""
 
+import json
 from dataclasses import replace
 from io import StringIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +14,12 @@ from estimators.cost import table as tables
 from estimators.cost.latency import Latency
 from estimators.cost.seconds import Interval, fit
 from estimators.cost.table import OpTable, Total
-from estimators.estimator import Fidelity
+from estimators.estimator import Fidelity, Result
+from nas import calibration
 from nas.cli import _latency
 from nas.duration import Durations, added
 from nas.exclusive import PROBES, Latencies, bound_on_latency, predicts_latency
-from nas.folder import Settings
+from nas.folder import Folder, Settings
 from nas.plan import Cost, step_limit
 from nas.status import status_of
 from nas.trackers.terminal import Terminal
@@ -48,6 +51,25 @@ def test_before_any_result_the_default_takes_what_it_was_measured_to_take() -> N
     assert found.median == pytest.approx(COST.seconds(2048), rel=0.15)
 
 
+@pytest.mark.parametrize("patience", [60.0, 0.0])
+def test_only_what_was_measured_is_a_row(patience, tmp_path, monkeypatch) -> None:
+    """Where the larger measurement takes too long it is left out, and no row stands for it."""
+    seconds = {512: 1.0, 2048: 3.0}
+    monkeypatch.setattr(calibration, "PATIENCE", patience)
+    ended = SimpleNamespace(
+        submit=lambda task: SimpleNamespace(
+            result=lambda: Result(seconds=seconds[round(task.fidelity.data * 10_000)])
+        )
+    )
+    cost = calibration.calibrate(None, SPACE, ended, Folder(tmp_path), 10_000, "cpu")  # type: ignore[arg-type]
+    counts = (512, 2048) if patience else (512,)
+    assert cost.measured == counts and Cost.of(json.loads(json.dumps(cost.row()))) == cost
+    one = durations(cost)
+    rows = [(one.work(DEFAULT, 1, count), seconds[count]) for count in counts]
+    model = one.model([])
+    assert model is not None and model.rates() == pytest.approx(fit(rows).rates())
+
+
 def test_without_measurement_nothing_is_predicted() -> None:
     one = durations(None)
     assert one.model([]) is None and one.finals([(trial(0), 5)], []) is None
@@ -71,6 +93,36 @@ def test_failed_steps_teach_no_seconds() -> None:
     broken = replace(trial(0), steps=(replace(trial(0).steps[0], error="memory: none left"),))
     model = durations().model([broken])
     assert model is not None and model.rows == 2
+
+
+def ended(number: int, seconds: float) -> Trial:
+    one = trial(number, seconds)
+    step = replace(one.steps[0], curve=(), error=f"timeout: over {seconds:g} s")
+    return replace(one, steps=(step,))
+
+
+@pytest.mark.parametrize("quick", [0, 6, 100])
+def test_a_machine_that_became_slow_has_its_time_after_some_timeouts(quick: int) -> None:
+    """Every training takes twelve times what was measured; each timeout raises the limit until one comes through."""
+    trials = [trial(number, 0.002 * 10_000) for number in range(quick)]
+    one, limits = durations(), list[float]()
+    for number in range(quick, quick + 40):
+        config = trial(number).config
+        predicted = one.step(Trial(number, config, asked=Step(number, number, Fidelity(2, 0.5))), trials)
+        assert predicted is not None
+        limits.append(step_limit(predicted))
+        if limits[-1] > 12 * 20:
+            break
+        trials.append(ended(number, limits[-1]))
+    assert limits[-1] > 12 * 20 > limits[0], limits
+    model, again = one.model(trials), durations().model(trials)
+    assert model is not None and again is not None and model.rates() == again.rates()
+
+
+def test_a_timeout_that_the_others_foresee_teaches_nothing() -> None:
+    trials = [trial(number, 40.0) for number in range(6)]
+    without, given = durations().model(trials), durations().model([*trials, ended(7, 0.5)])
+    assert without is not None and given is not None and given.rates() == without.rates()
 
 
 def test_a_slow_design_has_the_time_it_needs_and_a_small_one_is_ended_early() -> None:
@@ -156,8 +208,56 @@ def test_beyond_the_bound_no_more_is_timed_than_it_takes_to_know(predicted: Late
         if not predicted.measure(config := SPACE.space.sample(np.random.default_rng(n)))["latency"] < 12
     )
     strict.table._times.clear()
-    assert 3.0 < strict.measure(fresh)["latency"] < predicted.measure(fresh)["latency"]
+    strict.table.path.unlink()
+    assert strict.measure(fresh)["latency"] == 4.0 < predicted.measure(fresh)["latency"]
     assert len(strict.table) == 1
+    strict.table.total(SPACE.decode(fresh))
+    assert strict.measure(fresh)["latency"] == 4.0  # however much is known
+
+
+def test_a_latency_is_the_same_whatever_the_table_knew(predicted: Latencies, monkeypatch) -> None:
+    rng = np.random.default_rng(1)
+    monkeypatch.setattr(OpTable, "_op", lambda self, op, shapes: float(rng.uniform(0.01, 0.3)))
+    for number in range(30):
+        design = SPACE.decode(SPACE.space.sample(np.random.default_rng(number)))
+        assert predicted.table.total(design) == predicted.table.total(design)
+
+
+def test_of_two_searches_at_once_the_first_to_time_an_op_counts(predicted: Latencies, monkeypatch) -> None:
+    one, other = (OpTable(torch.device("cpu"), threads=1) for _ in range(2))
+    design = SPACE.decode(DEFAULT)
+    monkeypatch.setattr(OpTable, "_op", lambda self, op, shapes: 7.0 if self is one else 9.0)
+    assert one.total(design) == other.total(design)
+
+    def beaten(self, op, shapes):  # the other process is quicker
+        fresh.total(wide)
+        return 9.0
+
+    fresh = OpTable(torch.device("cpu"), threads=1)
+    wide = next(
+        found
+        for number in range(100)
+        if (found := SPACE.decode(SPACE.space.sample(np.random.default_rng(number)))).macs > design.macs
+    )
+    monkeypatch.setattr(OpTable, "_op", lambda self, *op: 7.0 if self is fresh else beaten(self, *op))
+    assert one.total(wide) == fresh.total(wide) == OpTable(torch.device("cpu"), threads=1).total(wide)
+
+
+def test_what_describes_no_network_is_not_timed(predicted: Latencies, monkeypatch) -> None:
+    def refuse(config):
+        raise ValueError("no such network")
+
+    monkeypatch.setattr(OpTable, "growing", None)
+    with pytest.raises(ValueError, match="no such network"):
+        Latencies(SPACE, refuse, predicted.table, seed=0).measure(DEFAULT)
+
+
+def test_a_fit_holds_for_its_machine_alone(predicted: Latencies) -> None:
+    about = predicted.about()
+    assert predicted.holds(about) and predicted.holds({**about, "processor": about["processor"]})
+    assert predicted.holds({name: value for name, value in about.items() if name != "processor"})
+    for name, value in (("threads", 2), ("device", "cuda"), ("processor", "another")):
+        assert not predicted.holds({**about, name: value})
 
 
 @pytest.mark.parametrize(

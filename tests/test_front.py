@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,11 @@ import torch
 
 import nas
 from estimators.dataset import load
+from nas import joint
 from nas.checkpoints import folder_of
 from nas.cli import main
 from nas.folder import Settings
-from nas.front import _extended
+from nas.front import _extended, _search_space
 from nas.history import History
 from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
 from nas.session import Session
@@ -326,6 +328,14 @@ def test_latency_is_known_before_a_training_and_measured_after_the_search(small,
     again = nas.resume(path, trials=1)
     assert len([row for row in again.trials if not row.replicate]) == 3
     assert again.status()["latency"]["predicted_error"] == told["predicted_error"]
+    assert "latency fitted anew" not in again.history.events
+    monkeypatch.setattr("nas.exclusive.processor", lambda device: "another")
+    session = Session(again.folder, again.settings, _search_space(again.settings, again.folder, None))
+    session.executor.close()
+    session.study.close()
+    anew = again.history.events["latency fitted anew"]
+    assert anew["now"] == {**anew["before"], "processor": "another"} != anew["before"]
+    assert again.history.events["latency table"]["processor"] == "another"
 
 
 def test_a_measured_constraint_nothing_satisfies(small, tmp_path, capsys):
@@ -357,6 +367,52 @@ def test_a_space_of_ones_own(small, tmp_path):
         small, trials=4, space=space, build=build, strategy="random", out=tmp_path / "own", trackers=[]
     )
     assert run.test["accuracy"] > 0.8 and (run.folder.best / "model.pt2").is_file()
+
+
+def refuse(config):
+    if config["units"] % 2:
+        raise RuntimeError("units is odd")
+    return build(config)
+
+
+def refuse_all(config):
+    raise RuntimeError("no torch today")
+
+
+def test_a_build_that_raises_is_a_design_that_is_not_proposed(small, tmp_path):
+    space = joint.own_space(load(small), nas.Space(units=Int(4, 32)), refuse)
+    odd, even = (Configuration({"architecture.units": units}) for units in (5, 6))
+    said = re.escape(
+        "build({'units': 5}) failed: RuntimeError: units is odd; return a module for every config"
+    )
+    with pytest.raises(ValueError, match=said):
+        space.measure(space.space.complete({}, np.random.default_rng(0), fixed=odd))
+    assert space.measure(space.space.complete({}, np.random.default_rng(0), fixed=even))["params"] > 0
+    with nas.Study(space.space, key=space.key, measure=space.measure, strategy="random") as study:
+        asked = [study.ask() for _ in range(5)]
+    assert not any(trial.config["architecture.units"] % 2 for trial in asked)
+
+
+@pytest.mark.parametrize(
+    ("made", "draws", "message"),
+    [
+        (refuse_all, 200, "failed: RuntimeError: no torch today; return a module for every"),
+        (build, 0, "latency cannot be predicted: 1 of the default design and 0 random ones"),
+    ],
+)
+def test_what_cannot_be_searched_leaves_no_folder(made, draws, message, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.exclusive.DRAWS", draws)
+    limits = ["latency<=9"]
+    with pytest.raises(ValueError, match=message):
+        nas.search(
+            small,
+            trials=2,
+            space=nas.Space(units=Int(4, 32)),
+            build=made,
+            constraints=limits,
+            out=tmp_path / "own",
+        )
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -420,3 +420,35 @@ def test_messages_of_wrong_arguments():
         Study(SPACE, priors=[3])
     study.optimize(loss, trials=np.int64(1))
     assert len(study.trials) == 1
+
+
+def test_trials_of_before_a_metric_was_free_are_completed(tmp_path):
+    """Trainings measured the latency once; a run from then goes on with the predicted one."""
+    space, ladder = nas.Space(x=nas.Float(0, 1)), (Fidelity(1), Fidelity(3))
+
+    def opened(free):
+        return nas.Study(
+            space,
+            objectives=["accuracy"],
+            constraints=["latency<=2"],
+            strategy="evolution",
+            scheduler="halving",
+            ladder=ladder,
+            storage=tmp_path / "study.log",
+            measure=lambda config: free,
+        )
+
+    with opened({"params": 1.0}) as study:
+        for _ in range(2):
+            trial = study.ask()
+            study.tell(trial, {"accuracy": trial.config["x"], "latency": 1.0})
+        study.ask()
+    for _ in range(2):
+        with opened({"params": 1.0, "latency": 1.5}) as study:
+            assert [trial.free for trial in study.trials] == [{"params": 1.0, "latency": 1.5}] * len(
+                study.trials
+            )
+            assert all(trial.free["latency"] == 1.5 for trial in study.strategy.trials.values())
+            trial = study.ask()
+            done = study.land(trial, Result(metrics={"accuracy": 0.5}, seconds=1.0), tmp_path)
+            assert done.last.error is None

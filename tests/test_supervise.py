@@ -223,3 +223,32 @@ def test_the_count_of_the_kernel_is_read(tmp_path):
 def test_what_training_may_take_follows_from_the_limit():
     assert shortage.share_of_training(2_000_000_000) == 2_000_000_000 - shortage.PROCESS
     assert shortage.share_of_training(100_000_000) == 25_000_000
+
+
+def write(folder, **files):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / f"memory.{name}").write_text(text)
+
+
+def test_the_limit_at_the_start_is_the_containers_where_that_has_less(tmp_path, monkeypatch):
+    own = tmp_path / "cgroup"
+    monkeypatch.setattr(shortage, "CGROUPS", tmp_path / "groups")
+    monkeypatch.setattr(shortage, "OWN_GROUP", own)
+    own.write_text("0::/\n")
+    free = shortage.limit_at_start()
+    write(tmp_path / "groups", max="max\n", current="5\n")
+    assert shortage.limit_at_start() == pytest.approx(free, rel=0.2) and free > 10_000_000
+    own.write_text("0::/job/step\n")
+    write(tmp_path / "groups" / "job", max="9000000\n", current="6000000\n", stat="inactive_file 1000000\n")
+    write(tmp_path / "groups" / "job" / "step", max="max\n", current="6000000\n")
+    assert shortage.limit_at_start() == int(0.85 * 4_000_000)
+    own.write_text("4:cpu,memory:/job\n")
+    sizes = {
+        "limit_in_bytes": "3000000\n",
+        "usage_in_bytes": "4000000\n",
+        "stat": "total_inactive_file 1500000\n",
+    }
+    write(tmp_path / "groups" / "memory" / "job", **sizes)
+    assert shortage.limit_at_start() == int(0.85 * 500_000)
+    assert "raise 'memory:' in the run's config.yaml" in shortage.over_limit(2, 1)

@@ -11,6 +11,7 @@ so a search that is resumed predicts as before. Delete ``latency-*.jsonl`` there
 
 import dataclasses
 import json
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ class OpTable:
         self.device, self.threads, self.batch_size = device, threads, batch_size
         about = (processor(device), torch.__version__, str(device), threads, batch_size)
         self.path = place() / f"latency-{key_of(*about)}.jsonl"
-        self._times: dict[str, float] = _read(self.path)
+        self._times: dict[str, float] = {}
+        self._size = 0  # bytes of the file at the last look
+        self._look()
 
     def __len__(self) -> int:
         return len(self._times)
@@ -84,17 +87,20 @@ class OpTable:
         return total
 
     def growing(self, design: Design) -> Iterator[Total]:
-        """Yield ``total`` op by op, what is known first: who has seen enough times no more."""
+        """Yield ``total`` op by op, what is known first: who has seen enough times no more.
+
+        Sums are rounded once, so that the last one is the same whatever was known before, and none is above it.
+        """
         if design.graph is None:
             name = f"opaque {design.config.part('architecture').id} {design.shape}"
             yield Total(1, self._time(name, design))
             return
         visits = list(walk(expanded(design.graph.simplified(), design.shape), design.shape))
         asked = [(op, shapes) for _, op, shapes, _ in visits]
-        taken = 0.0
+        taken: list[float] = []
         for op, shapes in sorted(asked, key=lambda one: _name(*one) not in self._times):
-            taken += self.milliseconds(op, shapes)
-            yield Total(len(visits), taken)
+            taken.append(self.milliseconds(op, shapes))
+            yield Total(len(visits), math.fsum(taken))
 
     def milliseconds(self, op: Op, shapes: tuple[Shape, ...]) -> float:
         """Return the milliseconds of ``op`` on a batch of inputs of ``shapes``.
@@ -105,12 +111,21 @@ class OpTable:
 
     def _time(self, name: str, what: Design | tuple[Op, tuple[Shape, ...]]) -> float:
         if name not in self._times:
+            self._look()
+        if name not in self._times:
             taken = self.measure(what).p10 if isinstance(what, Design) else self._op(*what)
-            self._times[name] = taken
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
                 file.write(json.dumps({"op": name, "milliseconds": taken}) + "\n")
+            self._look()  # another process may have been first meanwhile
         return self._times[name]
+
+    def _look(self) -> None:
+        """Take over what the file holds and this table does not, if it has grown since the last look."""
+        size = self.path.stat().st_size if self.path.exists() else 0
+        if size != self._size:
+            self._times = {**_read(self.path), **self._times}
+            self._size = size
 
     def _op(self, op: Op, shapes: tuple[Shape, ...]) -> float:
         """Time an op alone; the quickest of ``TIMES`` medians."""

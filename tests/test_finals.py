@@ -1,0 +1,104 @@
+"""Who is trained again, who wins and what is said of it, where the latency measured is not the one predicted."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import nas
+from estimators.estimator import Result
+from nas.calibration import Failed
+from nas.checkpoints import folder_of
+from nas.history import reached
+from nas.session import Session
+from nas.trial import Metrics, Trial
+
+
+class Measured:
+    """In place of ``Latencies``: milliseconds by the number of a trial, and who was measured."""
+
+    def __init__(self, milliseconds: dict[int, float]) -> None:
+        self.milliseconds, self.asked = milliseconds, list[int]()
+
+    def alone(self, trials: list[Trial]) -> dict[str, float]:
+        self.asked += [trial.number for trial in trials]
+        return {str(trial.number): self.milliseconds[trial.number] for trial in trials}
+
+
+def session(tmp_path: Path, milliseconds: dict[int, float], *, weights: bool = True) -> Session:
+    """Return a session after its search: trial n, the better the greater, is predicted to take 1.9 of at most 2 ms."""
+    one = Session.__new__(Session)
+    study = nas.Study(
+        nas.Space(x=nas.Float(0, 1)),
+        objectives=["accuracy"],
+        constraints=["latency<=2"],
+        strategy="random",
+        measure=lambda config: {"latency": 1.9},
+    )
+    one.study, one.latencies = study, Measured(milliseconds)  # type: ignore[assignment]
+    one.settings = SimpleNamespace(round=1, budget=None)  # type: ignore[assignment]
+    one.folder = SimpleNamespace(path="runs/x", checkpoints=tmp_path)  # type: ignore[assignment]
+    for number in range(len(milliseconds)):
+        trial = study.ask()
+        metrics: Metrics = {"accuracy": number / 10}
+        study.tell(trial, Result(metrics=metrics, seconds=1.0, checkpoint="a.safetensors"))
+        if weights:
+            (tmp_path / folder_of(trial)).mkdir()
+            (tmp_path / folder_of(trial) / "a.safetensors").touch()
+    return one
+
+
+def test_designs_that_break_the_bound_when_measured_are_not_trained_again(tmp_path):
+    one = session(tmp_path, {0: 1.0, 1: 1.5, 2: 1.8, 3: 1.9, 4: 2.5, 5: 3.0, 6: 2.1})
+    one._measure_front()
+    assert sorted(one.latencies.asked) == [1, 2, 3, 4, 5, 6]  # until three hold
+    assert [trial.number for trial in one._standing()] == [3, 2, 1, 0]
+
+
+def test_where_nothing_holds_the_nearest_are_trained_and_the_failure_names_the_bound(tmp_path):
+    one = session(tmp_path, {0: 2.2, 1: 2.9, 2: 2.6})
+    one._measure_front()
+    assert [trial.number for trial in one._standing()] == [0, 2, 1]
+    said = r"none of 3 trained designs satisfies latency<=2; the nearest reached latency 2.2 \(trial 0\)"
+    with pytest.raises(Failed, match=said):
+        one._winner()
+
+
+def test_the_best_of_the_search_is_measured_before_it_wins(tmp_path):
+    one = session(tmp_path, {0: 1.0, 1: 1.7, 2: 1.8, 3: 1.8, 4: 2.4})
+    one._decide("latency measured", {"3": 1.8})  # the rest has only been predicted
+    trial, step = one._winner()
+    assert trial.number == 3 and one.latencies.asked == [4]
+    assert one._reached(trial, step)["latency"] == 1.8
+    assert one._event("latency measured") == {"3": 1.8, "4": 2.4}
+
+
+@pytest.mark.parametrize("stored", [None, 1_000])
+def test_the_watch_follows_what_is_free_and_the_pieces_do_not(stored, tmp_path, monkeypatch):
+    one = session(tmp_path, {})
+    one.settings = SimpleNamespace(memory=stored)  # type: ignore[assignment]
+    events = one.study.history.events
+    for free, limits in (
+        (1_000, (1_000, 1_000)),
+        (400, (1_000, 400)),
+        (300, (1_000, 300)),
+        (5_000, (1_000, 1_000)),
+    ):
+        monkeypatch.setattr("nas.session.limit_at_start", lambda free=free: free)
+        assert one._memory_limits() == limits
+    assert events.get("memory limit") == (None if stored else 1_000)
+    assert events["memory short"] == {"limit": 1_000, "now": 400}  # told once
+
+
+def test_without_weights_it_is_the_weights_that_are_missed(tmp_path):
+    one = session(tmp_path, {0: 1.0, 1: 1.7}, weights=False)
+    with pytest.raises(Failed, match="the weights of all good trials are gone"):
+        one._winner()
+
+
+def test_what_is_reported_is_what_was_measured(tmp_path):
+    trial = session(tmp_path, {0: 1.0}).study.trials[0]
+    step = trial.trained
+    assert step is not None
+    assert reached(trial, step, None) == {"latency": 1.9, "accuracy": 0.0}
+    assert reached(trial, step, {"0": 1.0}) == {"latency": 1.0, "accuracy": 0.0}
