@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,8 +92,16 @@ def test_an_opaque_design_is_measured_whole(cache) -> None:
         return nn.Sequential(nn.Flatten(), nn.Linear(12, config["width"]))
 
     space = SearchSpace(Opaque((3, 2, 2), 2, Space(width=Int(2, 4)), build), recipe_space((3, 2, 2), 2, 1000))
-    total = OpTable(CPU, threads=1).total(space.decode(space.space.default()))
-    assert total.nodes == 1 and total.milliseconds > 0
+    table, design = OpTable(CPU, threads=1), space.decode(space.space.default())
+    total = table.total(design)
+    assert total.nodes == 1 and total.milliseconds > 0 and table.total(design) == total
+    assert not table.path.exists()  # a name of a function says nothing of what it builds
+
+    def other(config):
+        return build(config)
+
+    table.total(replace(design, build=other))
+    assert len(table._wholes) == 2
 
 
 def test_a_fit_finds_what_the_sum_of_ops_leaves_out() -> None:
