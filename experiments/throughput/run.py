@@ -23,7 +23,7 @@ DATA = ("augment", "trivial", "mix", "preprocess", "resident", "train", "checkpo
 CODE = [f"estimators/{name}.py" for name in LOOP + DATA]
 TEXTBOOK = ("textbook v1 0", "textbook v1 2", "textbook v2 0", "textbook v2 2")  # transforms, workers
 IMAGES = {"small": 4800, "middle": 1280, "large": 512}  # that a loop trains on in a round
-ROUNDS = {"small": 5, "middle": 3, "large": 3}
+ROUNDS = {"small": 3, "middle": 2, "large": 2}
 SECOND = 2.0  # seconds that a folder's second start may take
 
 
