@@ -10,7 +10,7 @@ from estimators.cost.seconds import Interval
 from nas.folder import Settings
 from nas.history import best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
-from nas.trust import trusts
+from nas.trust import Trust, trusts
 
 
 def status_of(
@@ -61,17 +61,7 @@ def status_of(
         else {"epochs": fidelity.epochs, "data": fidelity.data, "side": fidelity.side},
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "latency": _latency(events, settings.round),
-        "signals": [
-            {
-                "signal": one.signal,
-                "tau": round(one.tau, 3),
-                "low": round(one.low, 3),
-                "high": round(one.high, 3),
-                "trials": one.n,
-                "trusted": one.earned,
-            }
-            for one in trusts(searched, problem, events)
-        ],
+        "signals": [_signal(one) for one in trusts(searched, problem, events)],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
         "export": str(best) if f"export {settings.round}" in events else None,
@@ -87,6 +77,12 @@ def served(trials: Sequence[Trial]) -> dict[str, float]:
 
 def _entry(trial: Trial, metrics: Metrics) -> dict[str, Any]:
     return {"number": trial.number, "config": dict(trial.config), "metrics": dict(metrics)}
+
+
+def _signal(one: Trust) -> dict[str, Any]:
+    """Return how well a cheap signal ranks what was trained, and whether it is believed."""
+    interval = {"tau": round(one.tau, 3), "low": round(one.low, 3), "high": round(one.high, 3)}
+    return {"signal": one.signal, **interval, "trials": one.n, "trusted": one.earned}
 
 
 def _latency(events: Mapping[str, Any], number: int) -> dict[str, Any] | None:
