@@ -9,8 +9,10 @@ rung waits for its last results, the next bracket begins: no worker stands idle.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from estimators.estimator import Fidelity
+from nas.rungs import best_first, step_at
 from nas.scheduler import DONE, WAIT, Action, Continue, Done, Scheduler, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
@@ -46,26 +48,12 @@ class Halving(Scheduler):
     def _due(self, bracket: Sequence[Trial]) -> Continue | None:
         """Return the first continuation that a rung with all its results owes."""
         members = list(bracket)
-        for rung, fidelity in enumerate(self.ladder[1:]):
-            reached = [trial for trial in members if self._at(trial, rung)]
-            if not all(trial.failed or self._at(trial, rung) for trial in members):
+        for below, above in pairwise(self.ladder):
+            standing = [trial for trial in members if step_at(trial, below)]
+            if not standing or not all(trial.failed or step_at(trial, below) for trial in members):
                 return None
-            if not reached:
-                return None
-            ranks = self.strategy.problem.ranks([self._metrics(trial, rung) for trial in reached])
-            kept = max(1, len(members) // self.eta)
-            best = sorted(zip(ranks, reached, strict=True), key=lambda pair: pair[0])[:kept]
-            members = [trial for _, trial in best]
+            members = best_first(self.strategy.problem, standing, below)[: max(1, len(members) // self.eta)]
             for trial in members:
-                if trial.asked is None and not trial.failed and not self._at(trial, rung + 1):
-                    return Continue(trial.number, fidelity)
+                if trial.asked is None and not trial.failed and not step_at(trial, above):
+                    return Continue(trial.number, above)
         return None
-
-    def _at(self, trial: Trial, rung: int) -> bool:
-        cost = self.ladder[rung].cost
-        return any(step.error is None and step.fidelity.cost >= cost for step in trial.steps)
-
-    def _metrics(self, trial: Trial, rung: int) -> Mapping[str, float]:
-        cost = self.ladder[rung].cost
-        step = next(s for s in trial.steps if s.error is None and s.fidelity.cost >= cost)
-        return {**trial.free, **step.metrics}

@@ -1,0 +1,41 @@
+"""What trials have reached on a ladder of fidelities, and who of them goes on first.
+
+Notation
+    rung    a fidelity of the ladder; a trial stands on it once a step of that cost or more succeeded
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from estimators.estimator import Fidelity
+from nas.hpo.promotion import promotion_order
+from nas.trial import Metrics, Problem, Step, Trial
+
+
+def step_at(trial: Trial, rung: Fidelity) -> Step | None:
+    """Return the first step of ``trial`` that succeeded at the cost of ``rung`` or more; None while there is none."""
+    return next((s for s in trial.steps if s.error is None and s.fidelity.cost >= rung.cost), None)
+
+
+def metrics_at(trial: Trial, rung: Fidelity) -> Metrics:
+    """Return free metrics and those of ``step_at``, which must be there."""
+    step = step_at(trial, rung)
+    assert step is not None
+    return {**trial.free, **step.metrics}
+
+
+def best_first(problem: Problem, trials: Sequence[Trial], rung: Fidelity) -> list[Trial]:
+    """Return ``trials``, all of which stand on ``rung``, in the order in which they deserve to go on."""
+    if not trials:
+        return []
+    metrics = [metrics_at(trial, rung) for trial in trials]
+    losses = np.array([problem.losses(one) for one in metrics])
+    if losses.shape[1] == 1:  # ties by the validation loss, where there is one
+        order = sorted(
+            range(len(trials)),
+            key=lambda at: (problem.violation(metrics[at]), losses[at, 0], metrics[at].get("loss", 0.0)),
+        )
+    else:
+        order = promotion_order(losses, np.array([problem.violation(one) for one in metrics])).tolist()
+    return [trials[at] for at in order]
