@@ -50,6 +50,11 @@ class Recipe:
     balance: bool = False
     patience: int | None = None
 
+    @property
+    def moments(self) -> int:
+        """How many values the optimizer keeps for each weight."""
+        return {"sgd": 0, "rmsprop": 1}.get(self.optimizer, 2) + (self.momentum > 0)
+
     @classmethod
     def parse(cls, config: Configuration) -> "Recipe":
         """Read the recipe part of a configuration; what the space does not search keeps its default.

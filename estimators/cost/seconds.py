@@ -23,7 +23,6 @@ from search_spaces.graph import Graph
 from search_spaces.op import Layer, Shape, layers_of
 from search_spaces.recipe import Recipe
 
-MOMENTS = {"sgd": 1, "rmsprop": 1}  # values an optimizer keeps for each weight; the family of Adam keeps 2
 SCORED = (
     1 / 3
 )  # work of a validation image beside a trained one: there is no way back, which is twice as dear
@@ -73,7 +72,7 @@ class Work:
             grouped=grouped,
             values=design.outputs,
             pixels=math.prod(design.shape),
-            states=3 + MOMENTS.get(recipe.optimizer, 2) + bool(recipe.ema),
+            states=3 + recipe.moments + bool(recipe.ema),
         )
 
     def amounts(self) -> np.ndarray:

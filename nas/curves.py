@@ -1,0 +1,73 @@
+"""The learning curves of a study on the rungs of its ladder, kept up while trials are told.
+
+Notation
+    n, K, m   trials, rungs, objectives         losses  (n, K, m), NaN where not reached, less is better
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from estimators.estimator import Fidelity
+from nas.hpo.acquisition import tchebycheff
+from nas.rungs import metrics_at, step_at
+from nas.trial import Problem, Trial
+
+WORST = 1.0  # standardised: what is worse, breaks a constraint or is infinite counts as this
+
+
+class Curves:
+    """What each trial reached, by its number. ``put`` takes trials in any order, again after each step."""
+
+    def __init__(self, problem: Problem, ladder: Sequence[Fidelity]) -> None:
+        self.problem, self.ladder = problem, ladder
+        self._losses = np.full((16, len(ladder), len(problem.objectives)), np.nan)
+        self._broken = np.zeros((16, len(ladder)), bool)
+        self._rung = np.full(16, -1)
+        self._told = 0
+
+    def put(self, trial: Trial) -> None:
+        """Take note of what ``trial`` has reached."""
+        while trial.number >= len(self._losses):
+            self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
+            self._broken = np.concatenate([self._broken, np.zeros_like(self._broken)])
+            self._rung = np.concatenate([self._rung, np.full_like(self._rung, -1)])
+        self._told += 1
+        self._rung[trial.number] = -1
+        for k, rung in enumerate(self.ladder):
+            if step_at(trial, rung) is None:
+                break
+            self._rung[trial.number] = -1 if trial.failed else k
+            if np.isnan(self._losses[trial.number, k]).any():
+                metrics = metrics_at(trial, rung)
+                self._losses[trial.number, k] = self.problem.losses(metrics)
+                self._broken[trial.number, k] = self.problem.violation(metrics) > 0
+
+    def rungs(self, n: int) -> np.ndarray:
+        """Return the last rung (n,) that each trial stands on: -1 for those on none, and for those that failed."""
+        return self._rung[:n].copy()
+
+    def standardised(self, n: int) -> np.ndarray:
+        """Return y (n, K): 0 is the median of the first rung, -1 the best of all; nothing is worse than ``WORST``.
+
+        Several objectives are made one by Tchebycheff's norm, with other weights after each result (Knowles 2006,
+        section III). What breaks a constraint counts as the worst.
+        """
+        y = self._scalar(self._losses[:n])
+        good = ~np.isnan(y) & ~self._broken[:n]
+        if not good.any():
+            return np.where(np.isnan(y), np.nan, WORST)
+        best = float(y[good].min())
+        first = y[good[:, 0], 0]
+        middle = float(np.median(first)) if len(first) else best
+        scaled = (y - middle) / ((middle - best) or 1.0)
+        return np.where(good, np.minimum(scaled, WORST), np.where(np.isnan(y), np.nan, WORST))
+
+    def _scalar(self, losses: np.ndarray) -> np.ndarray:
+        """Return (n, K), one number for the m losses of each."""
+        m = losses.shape[2]
+        known = losses[~np.isnan(losses).any(axis=2)]
+        if m == 1 or not len(known):
+            return losses[:, :, 0]
+        weights = np.random.default_rng(self._told).dirichlet(np.ones(m))
+        return tchebycheff(losses, weights, known.min(axis=0), np.ptp(known, axis=0))
