@@ -25,17 +25,19 @@ def metrics_at(trial: Trial, rung: Fidelity) -> Metrics:
     return {**trial.free, **step.metrics}
 
 
+def merit(problem: Problem, trial: Trial, rung: Fidelity) -> tuple[float, float, float]:
+    """Return what one objective orders trials by, less is better: violation, loss, and for ties the validation loss."""
+    metrics = metrics_at(trial, rung)
+    return problem.violation(metrics), problem.losses(metrics)[0], metrics.get("loss", 0.0)
+
+
 def best_first(problem: Problem, trials: Sequence[Trial], rung: Fidelity) -> list[Trial]:
     """Return ``trials``, all of which stand on ``rung``, in the order in which they deserve to go on."""
     if not trials:
         return []
+    if len(problem.objectives) == 1:
+        return sorted(trials, key=lambda trial: merit(problem, trial, rung))
     metrics = [metrics_at(trial, rung) for trial in trials]
     losses = np.array([problem.losses(one) for one in metrics])
-    if losses.shape[1] == 1:  # ties by the validation loss, where there is one
-        order = sorted(
-            range(len(trials)),
-            key=lambda at: (problem.violation(metrics[at]), losses[at, 0], metrics[at].get("loss", 0.0)),
-        )
-    else:
-        order = promotion_order(losses, np.array([problem.violation(one) for one in metrics])).tolist()
+    order = promotion_order(losses, np.array([problem.violation(one) for one in metrics]))
     return [trials[at] for at in order]

@@ -5,7 +5,7 @@ One primitive serves all multi-fidelity methods: a trial is continued from the f
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,7 +72,7 @@ Action = Start | Continue | Fork | Repeat | Wait | Done
 
 
 class Scheduler(ABC):
-    """Wraps a strategy. Holds no results of its own: it reads the trials, so that a resume needs no replay.
+    """Wraps a strategy. Decides from the trials, and from what was told in order, as a resume tells it again.
 
     ``ladder`` holds the fidelities from the cheapest to the full one; a study without fidelities has one rung.
     ``width`` is how many trials at most wait for each other: the checkpoints of so many are kept for what comes next.
@@ -101,3 +101,27 @@ class Scheduler(ABC):
         """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
         config = self.strategy.ask(len(trials), [trials[number] for number in pending])
         return Start(config, fidelity) if isinstance(config, Configuration) else DONE
+
+    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
+        """Return the numbers of the trials that may go on, whose checkpoints are kept: the newest by ``width``."""
+        return list(trials)[-2 * self.width :]
+
+    def next_of(
+        self,
+        due: Callable[[bool], Continue | None],
+        start: Callable[[], Start | Done],
+        pending: Sequence[int],
+        may_start: bool,
+    ) -> Action:
+        """Return what is ``due``, else a new design; where there is none, what is due then; else WAIT or DONE.
+
+        ``due`` is asked with whether more may start: what waits for more to come need not wait then.
+        """
+        if (owed := due(may_start)) is not None:
+            return owed
+        if may_start:
+            if not isinstance(action := start(), Done):
+                return action
+            if (owed := due(False)) is not None:
+                return owed
+        return WAIT if pending else DONE

@@ -50,7 +50,7 @@ from search_spaces.space import Configuration, Space, Value
 
 # what no function needs to return
 UNTOLD = {"seconds", *(name for name, metric in METRICS.items() if metric.free)}
-MAX_KEPT = 12  # trials whose weights stay on disk besides those of the newest bracket
+MAX_KEPT = 12  # of the best and of the newest trials whose weights stay on disk, besides those that may go on
 FOLLOW = 1.0  # seconds between looks at what evaluations under way report
 
 
@@ -593,10 +593,9 @@ class Study:
         return updated
 
     def _worth_keeping(self) -> set[int]:
-        """Return the trials whose weights are promising or recent."""
-        recent = len(self.history.trials) - MAX_KEPT - 2 * self.scheduler.width
+        """Return the trials whose weights are promising, recent, or go on as the scheduler says."""
         best = {trial.number for trial, _ in self.standing()[:MAX_KEPT]}
-        return best | set(range(max(recent, 0), len(self.history.trials)))
+        return best | {*list(self.history.trials)[-MAX_KEPT:], *self.scheduler.keeps(self.searched)}
 
     def _shorten(self, trial: Trial, epochs: int) -> Trial:
         """Return ``trial`` as if it had been asked for no more than ``epochs``."""

@@ -8,11 +8,14 @@ Notation
     contribution of a point: the hypervolume that is lost without it
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from nas.hpo.pareto import hypervolume, nondominated
 
 BEYOND = 0.1  # how far the reference lies behind the worst value of each objective, of its range
+COUNTED = 4096  # points up to which dominance is one matrix
 EXACT = 24  # points of a front up to which contributions are counted after each removal
 
 
@@ -33,16 +36,33 @@ def promotion_order(losses: np.ndarray, violation: np.ndarray | None = None) -> 
 
 
 def _by_fronts(losses: np.ndarray) -> np.ndarray:
-    left, order = np.arange(len(losses)), list[int]()
+    order = list[int]()
     if not len(losses):
         return np.array([], int)
     width = np.ptp(losses, axis=0)
     scaled = (losses - losses.min(axis=0)) / np.where(width > 0, width, 1.0)
-    while len(left):
-        front = nondominated(scaled[left])
-        order += left[front][_by_contribution(scaled[left[front]])].tolist()
-        left = left[~front]
+    for front in _fronts(scaled):
+        order += front[_by_contribution(scaled[front])].tolist()
     return np.array(order, int)
+
+
+def _fronts(losses: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the places of one front after the other; by counting who dominates whom while that matrix is small."""
+    left = np.arange(len(losses))
+    while len(left) > COUNTED:
+        front = nondominated(losses[left])
+        yield left[front]
+        left = left[~front]
+    below = np.ones((len(left), len(left)), bool)
+    for column in losses[left].T:
+        below &= column[:, None] <= column
+    dominates = below & ~below.T
+    above, unplaced = dominates.sum(axis=0), np.ones(len(left), bool)
+    while unplaced.any():
+        front = unplaced & (above == 0)
+        yield left[front]
+        unplaced &= ~front
+        above = above - dominates[front].sum(axis=0)
 
 
 def _by_contribution(front: np.ndarray) -> np.ndarray:
@@ -58,6 +78,12 @@ def _by_contribution(front: np.ndarray) -> np.ndarray:
 
 
 def _contributions(front: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    if front.shape[1] == 2:  # what a point adds is the rectangle between its neighbours
+        order = np.lexsort((front[:, 1], front[:, 0]))
+        x, y = front[order].T
+        added = np.empty(len(front))
+        added[order] = (np.append(x[1:], reference[0]) - x) * (np.append(reference[1], y[:-1]) - y)
+        return added
     whole = hypervolume(front, reference)
     return np.array(
         [whole - hypervolume(np.delete(front, at, axis=0), reference) for at in range(len(front))]

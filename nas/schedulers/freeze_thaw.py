@@ -10,8 +10,9 @@ Notation
     gain    expected improvement on min(y)    cost  (K,) of reaching each rung from nothing
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from nas.trial import Trial
 FIRST = 8  # designs begun before any is gone on with
 NEWEST = 20  # designs begun last, whose first results say what the next will be like
 LOOKED = 200  # trials of one rung that are looked at, the best ones
+KEPT = 16  # least number of trials under way whose checkpoints are kept, of the most worth
 ENDED = 2  # designs that are trained to the end in any case, so that two can be compared there
 
 
@@ -72,6 +74,11 @@ class FreezeThaw(Scheduler):
         if onward is not None and outlook.ended < ENDED:
             return self._onward(outlook.most_promising(), outlook)
         return WAIT if pending else DONE
+
+    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
+        outlook = Outlook.of(self.curves, self.cost, len(trials), ())
+        best = np.argsort(-outlook.worth, kind="stable")[: max(KEPT, 2 * isqrt(len(trials)))]
+        return [int(number) for number in best if outlook.worth[number] > -np.inf]
 
     def _onward(self, number: int, outlook: "Outlook") -> Continue:
         return Continue(number, self.ladder[outlook.rung[number] + 1])

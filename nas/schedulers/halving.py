@@ -3,57 +3,37 @@
 Notation
     R   rungs of the ladder, cheapest first       eta   each rung keeps one in eta
     A bracket starts eta^(R-1) designs at rung 0 and ends with one at rung R-1.
-
-The trials alone say which bracket each belongs to and what is due, so a resumed study goes on where it was. While a
-rung waits for its last results, the next bracket begins: no worker stands idle.
 """
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Collection, Mapping, Sequence
 
 from estimators.estimator import Fidelity
-from nas.rungs import best_first, step_at
-from nas.scheduler import DONE, WAIT, Action, Continue, Done, Scheduler, schedulers
+from nas.brackets import Stage, checked_eta
+from nas.rounds import Rounds
+from nas.scheduler import Action, Scheduler, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 
 
 @schedulers.register("halving")
 class Halving(Scheduler):
-    """Brackets of ``eta ** (R - 1)`` designs, one after the other. A failed trial is out."""
+    """Brackets of ``eta ** (R - 1)`` designs, one after the other."""
 
     def __init__(
         self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),), *, eta: int = 3
     ) -> None:
-        if eta < 2:
-            raise ValueError(f"halving: eta={eta} keeps everything; give 2 or more")
         super().__init__(strategy, ladder)
-        self.eta = eta
-        self.width = eta ** (len(self.ladder) - 1)
+        self.eta, top = checked_eta("halving", eta), len(self.ladder) - 1
+        bracket = tuple(Stage(eta ** (top - rung), rung) for rung in range(top + 1))
+        self.rounds = Rounds(strategy.problem, self.ladder, [bracket])
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        numbers = sorted(trials)
-        for begin in range(0, len(numbers), self.width):
-            bracket = [trials[number] for number in numbers[begin : begin + self.width]]
-            whole = len(bracket) == self.width or not may_start
-            if whole and (due := self._due(bracket)) is not None:
-                return due
-        if may_start:
-            action = self.start(trials, pending, self.ladder[0])
-            if not isinstance(action, Done):
-                return action
-            return self.ask(trials, pending, may_start=False)  # exhausted: promote what there is
-        return WAIT if pending else DONE
+        return self.next_of(
+            lambda may: self.rounds.due(trials, may),
+            lambda: self.start(trials, pending, self.ladder[0]),
+            pending,
+            may_start,
+        )
 
-    def _due(self, bracket: Sequence[Trial]) -> Continue | None:
-        """Return the first continuation that a rung with all its results owes."""
-        members = list(bracket)
-        for below, above in pairwise(self.ladder):
-            standing = [trial for trial in members if step_at(trial, below)]
-            if not standing or not all(trial.failed or step_at(trial, below) for trial in members):
-                return None
-            members = best_first(self.strategy.problem, standing, below)[: max(1, len(members) // self.eta)]
-            for trial in members:
-                if trial.asked is None and not trial.failed and not step_at(trial, above):
-                    return Continue(trial.number, above)
-        return None
+    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
+        return self.rounds.keeps(trials)

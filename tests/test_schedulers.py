@@ -1,0 +1,265 @@
+"""Conformance of every scheduler: what holds of each of them, whatever its rule."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from playing import LADDER, LINE, noise, play, problem, random_strategy
+
+from estimators.estimator import Estimator, Result
+from nas.executor import executors
+from nas.rungs import best_first, step_at
+from nas.scheduler import Continue, Done, Start, schedulers
+from nas.study import Finished, Study
+from nas.trial import Budget
+from search_spaces.space import Choice, Float, Int, Space
+
+EVERY = schedulers.names()
+TOPK = partial(schedulers.get("one-epoch-top-k"), starts=6, k=2)
+TUNER = partial(schedulers.get("hyperband"), sizes="keras-tuner")
+TOPK.__name__, TUNER.__name__ = "six, two", "keras-tuner"
+OPTIONS = [*EVERY, TOPK, TUNER]
+SMALL = Space(a=Int(1, 4), b=Choice(tuple("xyz")), c=Choice((True, False)))  # 24 designs
+MIXED = Space(x=Float(0, 1), depth=Int(1, 4), kind=Choice({"plain": None, "own": Space(k=Int(1, 5))}))
+
+
+def named(scheduler):
+    return scheduler if isinstance(scheduler, str) else scheduler.__name__
+
+
+def made(scheduler, *arguments, **options):
+    make = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler
+    return make(*arguments, **options)
+
+
+every = pytest.mark.parametrize("scheduler", OPTIONS, ids=named)
+
+
+def loss(config, context):
+    return config["x"] + config["depth"] + config.get("kind.own.k", 0) + 1 / context.epochs
+
+
+def by_noise(failing):
+    def measure(trial):
+        value = noise(7, trial.number, trial.asked.fidelity.epochs)
+        return None if value < failing else {"loss": value}
+
+    return measure
+
+
+@every
+@pytest.mark.parametrize("workers", [1, 8])
+def test_nothing_leaves_the_ladder_or_goes_on_that_must_not(scheduler, workers):
+    started, ended = set(), []
+
+    def watch(action, trials, flights):
+        assert not ended or isinstance(action, Done)
+        if isinstance(action, Start):
+            assert action.fidelity in LADDER and action.config.id not in started
+            assert len(trials) < 40
+            started.add(action.config.id)
+        elif isinstance(action, Continue):
+            trial = trials[action.trial]
+            assert action.fidelity in LADDER and action.fidelity.cost > trial.last.fidelity.cost
+            assert not trial.failed and trial.asked is None and action.trial not in flights
+        elif isinstance(action, Done):
+            ended.append(action)
+        else:
+            assert flights
+
+    trials = play(
+        made(scheduler, random_strategy(), LADDER), by_noise(0.2), starts=40, workers=workers, watch=watch
+    )
+    assert len(trials) == 40 and all(trial.asked is None for trial in trials.values())
+    assert any(step_at(trial, LADDER[-1]) for trial in trials.values())
+
+
+@every
+def test_where_everything_fails_the_end_comes_all_the_same(scheduler):
+    trials = play(made(scheduler, random_strategy(), LADDER), lambda trial: None, starts=20, workers=3)
+    assert len(trials) == 20 and all(len(trial.steps) == 1 for trial in trials.values())
+
+
+@every
+@pytest.mark.parametrize("strategy", ["random", "tpe"])
+def test_fifteen_and_fifteen_are_thirty(scheduler, strategy, tmp_path):
+    options = {"strategy": strategy, "scheduler": scheduler, "ladder": LADDER, "seed": 3}
+    whole = Study(MIXED, **options)
+    advance(whole, 30)
+    for trials in (15, 30):
+        with Study(MIXED, storage=tmp_path / "study.log", **options) as study:
+            advance(study, trials)
+    assert history(study) == history(whole)
+
+
+def advance(study, trials):
+    while len(study.searched) < trials:
+        study.tell(trial := study.ask(), outcome(trial))
+
+
+def outcome(trial):
+    config = trial.config
+    return config["x"] + config["depth"] + config.get("kind.own.k", 0) + 1 / trial.asked.fidelity.epochs
+
+
+def history(study):
+    return [
+        (trial.config, trial.server, [(step.index, step.fidelity, step.metrics) for step in trial.steps])
+        for trial in study.trials
+    ]
+
+
+@every
+def test_killed_with_evaluations_in_flight_it_goes_on_as_if_not(scheduler, tmp_path):
+    """Three workers that finish in turn; killed at every fifth result with three in flight."""
+    options = {"strategy": "random", "scheduler": scheduler, "ladder": LADDER, "seed": 2}
+
+    def run(kill):
+        path = tmp_path / f"{kill}.log"
+        study = Study(MIXED, storage=path, **options)
+        flights = []
+        for told in range(40):
+            while len(flights) < 3:
+                flights.append(study.ask())
+            if kill and told % 5 == 4:
+                study.close()
+                study = Study(MIXED, storage=path, **options)
+                flights = [study.ask() for _ in flights]
+            trial = min(flights, key=lambda one: one.asked.index)
+            flights.remove(trial)
+            study.tell(trial, outcome(trial))
+        study.close()
+        return history(study)
+
+    assert run(kill=True) == run(kill=False)
+
+
+@every
+def test_an_exhausted_space_ends_cleanly(scheduler):
+    study = Study(SMALL, strategy="random", scheduler=scheduler, ladder=LADDER)
+    study.optimize(lambda config, context: config["a"] + "xyz".index(config["b"]) + 1 / context.epochs)
+    assert (
+        study.exhausted and len({trial.config for trial in study.trials}) == len(study.trials) == SMALL.size
+    )
+    assert study.best_fidelity == LADDER[-1]
+    with pytest.raises(Finished):
+        study.ask()
+
+
+@every
+def test_without_starts_only_what_is_under_way_goes_on(scheduler):
+    made_one = made(scheduler, random_strategy(), LADDER)
+    assert isinstance(made_one.ask({}, [], may_start=False), Done)
+    study = Study(MIXED, strategy="random", scheduler=scheduler, ladder=LADDER)
+    advance(study, 7)
+    study.optimize(loss, trials=0)
+    assert len(study.trials) == 7 and all(trial.asked is None for trial in study.trials)
+    assert isinstance(study.scheduler.ask(study.searched, [], may_start=False), Done)
+
+
+@every
+def test_eight_pending_asks_are_distinct(scheduler):
+    study = Study(MIXED, strategy="random", scheduler=scheduler, ladder=LADDER)
+    assert len({study.ask().config for _ in range(8)}) == 8
+
+
+@every
+def test_on_one_rung_every_design_is_evaluated_once(scheduler):
+    study = Study(MIXED, strategy="random", scheduler=scheduler)
+    study.optimize(lambda config: config["x"], trials=12)
+    assert [len(trial.steps) for trial in study.trials] == [1] * 12
+
+
+@every
+def test_a_straggler_keeps_nobody_waiting(scheduler):
+    """One evaluation takes a hundred times as long: the other worker is asked for something each time."""
+    study = Study(MIXED, strategy="random", scheduler=scheduler, ladder=LADDER)
+    straggler = study.ask()
+    for _ in range(100):
+        study.tell(trial := study.ask(), outcome(trial))
+    assert study.history.trials[straggler.number].asked is not None
+    study.tell(straggler, outcome(straggler))
+    study.optimize(loss, trials=0)
+    assert study.best_fidelity == LADDER[-1]
+
+
+class Saving(Estimator):
+    """Leaves a checkpoint at each step and says from where it went on."""
+
+    def evaluate(self, design, fidelity, context):
+        name = f"{context.epochs}.safetensors"
+        context.scratch.mkdir(parents=True, exist_ok=True)
+        (context.scratch / name).write_text("weights")
+        value = noise(1, context.lineage, context.epochs) / context.epochs
+        return Result(metrics={"loss": value, "from": context.start}, checkpoint=name)
+
+
+@every
+def test_what_goes_on_has_its_checkpoint(scheduler, tmp_path):
+    """Over 100 starts: no promoted trial begins again, and what is out has its files removed."""
+    study = Study(LINE, strategy="random", scheduler=scheduler, ladder=LADDER)
+    executor = executors.get("serial")(isolate=False)
+    study.run(Saving(), lambda config: config, executor, Budget(100), folder=tmp_path)
+    for trial in study.trials:
+        for step, before in zip(trial.steps[1:], trial.steps, strict=False):
+            assert step.metrics["from"] == before.fidelity.epochs
+    assert len(list(tmp_path.glob("trial-*"))) < 80
+
+
+@every
+def test_several_objectives_and_a_constraint(scheduler):
+    """Who goes on from a rung is among the first of ``best_first`` there, what breaks the constraint last."""
+    about = problem(["loss", "latency"], ["size<=0.8"])
+    broken, promoted = [], []
+
+    def measure(trial):
+        values = [noise(3, trial.number, trial.asked.fidelity.epochs, name) for name in range(3)]
+        return dict(zip(("loss", "latency", "size"), values, strict=True))
+
+    def watch(action, trials, flights):
+        if isinstance(action, Continue):
+            trial = trials[action.trial]
+            rung = max(rung for rung in LADDER if step_at(trial, rung)) if trial.steps else LADDER[0]
+            standing = [one for one in trials.values() if step_at(one, rung)]
+            promoted.append(best_first(about, standing, rung).index(trial) / len(standing))
+            broken.append(about.violation(trial.metrics) > 0)
+
+    trials = play(made(scheduler, random_strategy(about), LADDER), measure, starts=60, watch=watch)
+    assert any(step_at(trial, LADDER[-1]) for trial in trials.values())
+    if promoted:
+        assert np.mean(promoted) < 0.4 and np.mean(broken) < 0.2
+
+
+def test_options_are_reached_from_a_study():
+    study = Study(MIXED, strategy="random", scheduler=TUNER, ladder=LADDER)
+    assert [stages[0].designs for stages in study.scheduler.rounds.cycle] == [9, 5, 3]
+    study = Study(MIXED, scheduler=partial(schedulers.get("asha"), eta=2), ladder=LADDER, strategy="random")
+    study.optimize(loss, trials=8)
+    assert [sum(len(trial.steps) > rung for trial in study.trials) for rung in range(3)] == [8, 4, 2]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("halving", {"eta": 1}, "halving: eta=1; one in eta goes on, give a whole number from 2 up"),
+        ("asha", {"eta": 2.5}, "asha: eta=2.5; one in eta"),
+        ("bohb", {"eta": True}, "bohb: eta=True; one in eta"),
+        ("priorband", {"eta": 0}, "priorband: eta=0; one in eta"),
+        ("hyperband", {"sizes": "keras"}, "no sizes 'keras' of brackets; did you mean 'keras-tuner'"),
+        ("hyperband", {"sizes": 3}, "no sizes 3 of brackets; choose one of 'li', 'keras-tuner'"),
+        ("median", {"n_startup_trials": -1}, "median: n_startup_trials=-1; give a whole number from 0 up"),
+        ("median", {"n_warmup_steps": 0.5}, "median: n_warmup_steps=0.5; give"),
+        (
+            "one-epoch-top-k",
+            {"starts": 9},
+            "starts=9, k=None; give both as whole numbers from 1 up, or neither",
+        ),
+        ("one-epoch-top-k", {"starts": 2, "k": 3}, "k=3 of starts=2 cannot go on; give k up to starts"),
+        ("one-epoch-top-k", {"starts": 2, "k": 0}, "starts=2, k=0; give both"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        schedulers.get(name)(random_strategy(), LADDER, **options)
+    with pytest.raises(ValueError, match=message):
+        Study(MIXED, scheduler=partial(schedulers.get(name), **options), ladder=LADDER)
