@@ -25,14 +25,16 @@ class Curves:
         self._broken = np.zeros((16, len(ladder)), bool)
         self._rung = np.full(16, -1)
         self._told = 0
+        self.known: frozenset[int] = (
+            frozenset()
+        )  # objectives that follow from the design: no training changes them
 
     def put(self, trial: Trial) -> None:
         """Take note of what ``trial`` has reached."""
-        while trial.number >= len(self._losses):
-            self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
-            self._broken = np.concatenate([self._broken, np.zeros_like(self._broken)])
-            self._rung = np.concatenate([self._rung, np.full_like(self._rung, -1)])
+        self._hold(trial.number + 1)
         self._told += 1
+        names = [one.name for one in self.problem.objectives]
+        self.known = frozenset(at for at, name in enumerate(names) if name in trial.free)
         self._rung[trial.number] = -1
         for k, rung in enumerate(self.ladder):
             if step_at(trial, rung) is None:
@@ -43,18 +45,31 @@ class Curves:
                 self._losses[trial.number, k] = self.problem.losses(metrics)
                 self._broken[trial.number, k] = self.problem.violation(metrics) > 0
 
+    def _hold(self, n: int) -> None:
+        """Have room for ``n`` trials."""
+        while n > len(self._losses):
+            self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
+            self._broken = np.concatenate([self._broken, np.zeros_like(self._broken)])
+            self._rung = np.concatenate([self._rung, np.full_like(self._rung, -1)])
+
     def rungs(self, n: int) -> np.ndarray:
         """Return the last rung (n,) that each trial stands on: -1 for those on none, and for those that failed."""
+        self._hold(n)
         return self._rung[:n].copy()
 
     def standardised(self, n: int) -> np.ndarray:
-        """Return y (n, K): 0 is the median of the first rung, -1 the best of all; nothing is worse than ``WORST``.
+        """Return y (n, K, m): 0 is the median of the first rung, -1 the best of all; nothing is worse than ``WORST``.
 
-        Several objectives are made one by Tchebycheff's norm, with other weights after each result (Knowles 2006,
+        More than two objectives are made one by Tchebycheff's norm, with other weights after each result (Knowles 2006,
         section III). What breaks a constraint counts as the worst.
         """
-        y = self._scalar(self._losses[:n])
-        good = ~np.isnan(y) & ~self._broken[:n]
+        self._hold(n)
+        losses = self._losses[:n]
+        columns = losses if losses.shape[2] < 3 else self._norm(losses)[:, :, None]
+        return np.stack([self._column(column) for column in np.moveaxis(columns, 2, 0)], axis=2)
+
+    def _column(self, y: np.ndarray) -> np.ndarray:
+        good = ~np.isnan(y) & ~self._broken[: len(y)]
         if not good.any():
             return np.where(np.isnan(y), np.nan, WORST)
         best = float(y[good].min())
@@ -63,11 +78,10 @@ class Curves:
         scaled = (y - middle) / ((middle - best) or 1.0)
         return np.where(good, np.minimum(scaled, WORST), np.where(np.isnan(y), np.nan, WORST))
 
-    def _scalar(self, losses: np.ndarray) -> np.ndarray:
+    def _norm(self, losses: np.ndarray) -> np.ndarray:
         """Return (n, K), one number for the m losses of each."""
-        m = losses.shape[2]
         known = losses[~np.isnan(losses).any(axis=2)]
-        if m == 1 or not len(known):
+        if not len(known):
             return losses[:, :, 0]
-        weights = np.random.default_rng(self._told).dirichlet(np.ones(m))
+        weights = np.random.default_rng(self._told).dirichlet(np.ones(losses.shape[2]))
         return tchebycheff(losses, weights, known.min(axis=0), np.ptp(known, axis=0))

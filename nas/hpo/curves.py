@@ -74,8 +74,8 @@ class CurveModel:
 
 
 def gains(y: np.ndarray, k: int) -> np.ndarray:
-    """Return what each of ``y`` (n, K) changed by on the way to rung ``k``; 0 where that is not known."""
-    return np.nan_to_num(y[:, k] - y[:, k - 1]) if k else np.zeros(len(y))
+    """Return what each of ``y`` (n, K, ...) changed by on the way to rung ``k``; 0 where that is not known."""
+    return np.nan_to_num(y[:, k] - y[:, k - 1]) if k else np.zeros_like(y[:, 0])
 
 
 def _features(value: np.ndarray, gain: np.ndarray) -> np.ndarray:
