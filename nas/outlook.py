@@ -44,9 +44,8 @@ class Forecast:
         if len(self.models) == 1:
             return expected_improvement(means[0], deviations[0], float(self.told.min()))
         mean, deviation = (np.stack(one, axis=2).reshape(-1, len(self.models)) for one in (means, deviations))
-        return np.exp(log_expected_hypervolume_improvement(mean, deviation, self.told)).reshape(
-            means[0].shape
-        )
+        gain: np.ndarray = np.exp(log_expected_hypervolume_improvement(mean, deviation, self.told))
+        return gain.reshape(means[0].shape)
 
     def worth_of_new(self, first: np.ndarray, cost: np.ndarray) -> float:
         """Return the gain per cost of a new design, were it like those of the ``first`` results (n, m), NaN: failed."""
