@@ -210,7 +210,8 @@ def _planned(
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
     from nas.exclusive import predicts_latency, probes
     from nas.executor import executors
-    from nas.plan import counted_ladder, search_seconds, timed_ladder
+    from nas.plan import counted_ladder, search_seconds, spaced, timed_ladder
+    from nas.scheduler import schedulers
     from nas.shortage import limit_at_start
 
     search_space = _search_space(settings, partial, own)
@@ -239,6 +240,7 @@ def _planned(
     except BaseException:
         executor.close()
         raise
+    ladder = spaced(ladder, schedulers.get(settings.scheduler).spacing)
     rows = tuple((one.epochs, one.data, one.side) for one in ladder)
     return replace(settings, ladder=rows), executor
 

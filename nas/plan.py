@@ -11,7 +11,7 @@ killed and resumed, or run on another day, trains the same final weights.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from estimators.cost.seconds import Interval
 from estimators.estimator import Fidelity
@@ -21,6 +21,7 @@ RESERVE = 0.4  # share of the budget kept for final trainings (decision 10 of th
 CLOSING = 0.02, 12.0  # share of the budget and least seconds kept for export, verification and the test
 TOP_RUNGS = 13  # full evaluations of the default design that the search has time for
 LADDER = (1, 3, 9)
+EVEN_RUNGS = 10  # of a ladder of equal steps, where the full training has so many epochs
 MARGIN = 0.85  # share of its time that a final training is planned to need
 FINAL_EPOCHS = 40  # least epochs of each final training when there is more than one
 MOST_EPOCHS, MOST_FINALS = 120, 3
@@ -111,6 +112,19 @@ def counted_ladder(images: int) -> tuple[Fidelity, ...]:
     factor = 1 if images >= 20_000 else 2 if images >= 4_000 else 4
     share = round(min(1.0, 20_000 / images), 3)
     return tuple(Fidelity(factor * epochs, share) for epochs in LADDER)
+
+
+def spaced(ladder: Sequence[Fidelity], spacing: str) -> tuple[Fidelity, ...]:
+    """Return ``ladder``, or for the spacing "even" the way to its last rung in ``EVEN_RUNGS`` equal steps.
+
+    Steps are of whole epochs: of a training of fewer epochs than rungs each epoch is one.
+    """
+    assert spacing in ("geometric", "even"), spacing
+    if spacing == "geometric":
+        return tuple(ladder)
+    top = ladder[-1]
+    count = min(EVEN_RUNGS, top.epochs)
+    return tuple(replace(top, epochs=round(top.epochs * (rung + 1) / count)) for rung in range(count))
 
 
 def counted_finals(trials: Sequence[int], images: int) -> Finals:

@@ -7,7 +7,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from estimators.estimator import Fidelity
 from nas.strategy import Strategy
@@ -76,9 +76,12 @@ class Scheduler(ABC):
 
     ``ladder`` holds the fidelities from the cheapest to the full one; a study without fidelities has one rung.
     ``width`` is how many trials at most wait for each other: the checkpoints of so many are kept for what comes next.
+    ``spacing`` says which ladder it wants of a run that plans one: "geometric" (1 : 3 : 9), or "even", about ten equal
+    steps, for what looks at a trial often.
     """
 
     width: int = 1
+    spacing: ClassVar[str] = "geometric"
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
         if not ladder or any(a.cost >= b.cost for a, b in itertools.pairwise(ladder)):
