@@ -36,11 +36,15 @@ class Continue:
 
 @dataclass(frozen=True)
 class Fork:
-    """Begin a trial of ``config`` from the weights and optimizer state of ``parent`` (population-based training)."""
+    """Begin a trial of ``config`` from the weights and optimizer state of ``parent`` (population-based training).
+
+    It takes the place of the trial ``replaces``, which does not go on.
+    """
 
     parent: int
     config: Configuration
     fidelity: Fidelity
+    replaces: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,16 @@ class Scheduler(ABC):
         """
 
     def tell(self, trial: Trial) -> None:
-        """Pass a trial on to the strategy after one of its steps."""
-        self.strategy.tell(trial)
+        """Pass a trial on to the strategy after one of its steps.
+
+        A fork is not passed on: what its weights learned under other recipes is no observation of its configuration.
+        """
+        if trial.parent is None:
+            self.strategy.tell(trial)
 
     def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
         """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
-        config = self.strategy.ask(len(trials), [trials[number] for number in pending])
+        index = sum(trial.parent is None for trial in trials.values())  # forks are no starts
+        waiting = [trials[number] for number in pending if trials[number].parent is None]
+        config = self.strategy.ask(index, waiting)
         return Start(config, fidelity) if isinstance(config, Configuration) else DONE

@@ -21,7 +21,7 @@ import numpy as np
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.metric import METRICS
-from nas.checkpoints import folder_of, tidy
+from nas.checkpoints import base_of, folder_of, tidy
 from nas.executor import Executor, Limits, Task, executors
 from nas.frame import to_dataframe
 from nas.function import Folded, Function
@@ -146,7 +146,8 @@ class Study:
         self.strategy.queue = self.history.queue
         self.strategy.taken = self.history.taken
         for trial in self.history.trials.values():
-            self.strategy.started(trial.key)
+            if not trial.fork:
+                self.strategy.started(trial.key)
         for trial in told:
             if trial.replicate == 0:
                 self.scheduler.tell(trial)
@@ -219,7 +220,7 @@ class Study:
 
     @property
     def searched(self) -> Mapping[int, Trial]:
-        """The trials that strategy and scheduler know of: repeats are not among them."""
+        """The trials that the scheduler knows of: repeats are not among them."""
         return self.history.searched
 
     @property
@@ -282,7 +283,7 @@ class Study:
             )
         if isinstance(trial, Done):
             raise Finished(
-                f"the space holds no design that was not started: {len(self.searched)} were; widen a range or add an "
+                f"the space holds no design that was not started: {self.history.starts} were; widen a range or add an "
                 "option, and open the study again"
             )
         return trial
@@ -333,8 +334,8 @@ class Study:
         else:
             trial = self._new(action, pending)
             rows.append(start_row(trial, self.strategy.taken))
-        last = trial.last
-        start = last.fidelity.epochs if last is not None and last.checkpoint is not None else 0
+        base = base_of(trial, history.trials)
+        start = 0 if base is None else base[1].fidelity.epochs
         step = Step(history.steps, trial.number, action.fidelity, start)
         trial = replace(trial, asked=step)
         self._append(*rows, step_row(step))
@@ -366,6 +367,7 @@ class Study:
             pending=pending,
             free=checked_metrics(self.problem.measure(config), ())[0],
             server=self.strategy.server if isinstance(action, Start) else "",
+            replaces=action.replaces if isinstance(action, Fork) else None,
         )
 
     def _hand(self, trial: Trial) -> Trial:
@@ -481,7 +483,7 @@ class Study:
         if trials is None and budget is None and self.problem.space.size == math.inf:
             raise ValueError("optimize has no end; give trials=, budget=, or a finite space")
         seconds = None if budget is None else self.seconds + Budget.parse_seconds(budget)
-        total = None if trials is None else len(self.searched) + trials
+        total = None if trials is None else self.history.starts + trials
         single = Function(function, self.problem.objectives[0].name)
         needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
         bounded = tuple(one.name for one in self.problem.constraints)
@@ -524,11 +526,12 @@ class Study:
         with self._asking_again():
             while True:
                 while not done and len(flights) < executor.slots and not self._over(budget):
-                    may_start = budget.trials is None or len(self.searched) < budget.trials
+                    may_start = budget.trials is None or self.history.starts < budget.trials
                     trial = self._next(may_start)
                     if not isinstance(trial, Trial):
                         done = isinstance(trial, Done)
                         break
+                    trial = self._grounded(trial, folder)
                     task = self.task(trial, estimator, decode, folder, limits(trial), settings or {})
                     flights[executor.submit(task)] = trial
                 if not flights:
@@ -606,6 +609,21 @@ class Study:
         self.history.put(trial)
         return trial
 
+    def _checkpoint(self, trial: Trial, folder: Path) -> Path | None:
+        """Return what ``trial`` goes on from, if it is still there."""
+        base = base_of(trial, self.history.trials)
+        path = None if base is None else folder / folder_of(base[0]) / str(base[1].checkpoint)
+        return path if path is not None and path.exists() else None
+
+    def _grounded(self, trial: Trial, folder: Path) -> Trial:
+        """Return ``trial``, asked for from step 0 if the checkpoint that it was to go on from is gone."""
+        assert trial.asked is not None
+        if not trial.asked.start or self._checkpoint(trial, folder) is not None:
+            return trial
+        trial = replace(trial, asked=replace(trial.asked, start=0))
+        self.history.put(trial)
+        return trial
+
     def task(
         self,
         trial: Trial,
@@ -616,11 +634,9 @@ class Study:
         settings: Mapping[str, Any],
     ) -> Task:
         """Return the evaluation that ``trial.asked`` stands for."""
+        trial = self._grounded(trial, folder)
         assert trial.asked is not None
         fidelity, scratch = trial.asked.fidelity, folder / folder_of(trial)
-        last = trial.last
-        checkpoint = scratch / last.checkpoint if last is not None and last.checkpoint else None
-        found = checkpoint is not None and checkpoint.exists()
         self._reports[trial.number] = Reports(scratch)
         fields: dict[str, Any] = {
             "seed": self.seed,
@@ -629,8 +645,8 @@ class Study:
             "replicate": trial.replicate,
             "epochs": fidelity.epochs,
             "horizon": max(self.scheduler.ladder[-1].epochs, fidelity.epochs),
-            "start": trial.asked.start if found else 0,
-            "checkpoint": checkpoint if found else None,
+            "start": trial.asked.start,
+            "checkpoint": self._checkpoint(trial, folder) if trial.asked.start else None,
             "deadline": limits.seconds,
         }
         context = Context(**{**fields, **settings})
