@@ -7,8 +7,9 @@ result. It then goes on from there, or it is told to end: ``stopping()`` is true
 
 import ctypes
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Context, Fidelity
@@ -22,7 +23,8 @@ class Told(BaseException):
 class Call:
     """``function(design, context)`` for one trial. ``needed`` are the metrics that it must report to be held.
 
-    ``read`` turns what it reports or returns into a map of metrics.
+    With ``needed`` None, or at the last rung, it is not held, and if it never was it runs in the thread of its caller.
+    ``read`` turns what it reports or returns into a map of metrics; ``curve`` has what it reported, by step.
     """
 
     def __init__(
@@ -30,29 +32,26 @@ class Call:
         function: Callable[..., Any],
         design: Any,
         *,
-        needed: tuple[str, ...],
+        needed: tuple[str, ...] | None,
         read: Callable[[Any], Metrics],
     ) -> None:
         self.curve: dict[int, Metrics] = {}
         self.returned: Any = None
         self._function, self._design, self._needed, self._read = function, design, needed, read
-        self._context: Context | None = None
-        self._fidelity = Fidelity()
+        self._fidelity, self._context = Fidelity(), Context(seed=0, scratch=Path())
         self._error: BaseException | None = None
-        self._told = False
-        self._ended, self._ours, self._theirs = False, threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._work, name="function", daemon=True)
+        self._told, self._ended = False, False
+        self._ours, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread: threading.Thread | None = None
 
     @property
-    def held(self) -> bool:
-        """Whether it stands still and could go on."""
-        return not self._ended
+    def reached(self) -> bool:
+        """Whether it has reported what was asked for."""
+        return max(self.curve, default=0) >= self._fidelity.epochs
 
     def continues(self, design: Any, fidelity: Fidelity, context: Context) -> bool:
         """Return whether ``context`` asks for more of the same trial, on the same data and side."""
         known, reached = self._context, self._fidelity
-        if not self.held or known is None or fidelity.epochs <= reached.epochs:
-            return False
         whose = (known.scratch, known.seed, known.lineage, known.replicate, reached.data, reached.side)
         asked = (
             context.scratch,
@@ -62,7 +61,7 @@ class Call:
             fidelity.data,
             fidelity.side,
         )
-        return whose == asked and bool(self._design == design)
+        return fidelity.epochs > reached.epochs and whose == asked and bool(self._design == design)
 
     def run(self, fidelity: Fidelity, context: Context) -> bool:
         """Let it run to ``fidelity``; return whether it is held there. What it raises is raised here.
@@ -70,33 +69,39 @@ class Call:
         An interruption of this thread interrupts the function too, and waits for its end.
         """
         self._fidelity, self._context = fidelity, context
-        if self._thread.ident is None:
-            self._thread.start()
+        if self._thread is None and not self._higher:
+            self._work()
         else:
-            self._theirs.release()
-        try:
-            self._ours.acquire()
-        except BaseException as interruption:
-            self._interrupt(type(interruption))
-            raise
+            self._turn()
         if self._error is not None:
             raise self._error
-        return self.held
+        return not self._ended
 
     def end(self) -> None:
         """Tell it to end and wait until it has; what it raises then is lost, as its result is known."""
+        assert self._thread is not None
         self._told = True
-        if self._thread.ident is not None:
-            self._theirs.release()
+        self._theirs.release()
+        if self._thread.ident is not None:  # else an interruption came before it had begun
             self._thread.join()
 
-    def _interrupt(self, kind: type[BaseException]) -> None:
-        ident = self._thread.ident
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident or 0), ctypes.py_object(kind))
-        self.end()
+    def _turn(self) -> None:
+        """Let the other thread run until it is held or has ended."""
+        begun = self._thread is not None
+        self._thread = self._thread or threading.Thread(target=self._work, name="function", daemon=True)
+        try:
+            if begun:
+                self._theirs.release()
+            else:
+                self._thread.start()
+            self._ours.acquire()
+        except BaseException as interruption:
+            ident, kind = ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(type(interruption))
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, kind)
+            self.end()
+            raise
 
     def _work(self) -> None:
-        assert self._context is not None
         ours = replace(self._context, report=self._report, stopping=self._stopping)
         try:
             self.returned = self._function(self._design, ours)
@@ -107,31 +112,30 @@ class Call:
         self._ended = True
         self._ours.release()
 
-    def _reached(self) -> bool:
-        return max(self.curve, default=0) >= self._fidelity.epochs
-
     def _report(self, step: int, metrics: Any) -> None:
         point, _ = checked_metrics(self._read(metrics), ())
-        if step > self._fidelity.epochs and self._reached():
-            self._hold()
+        while step > self._fidelity.epochs and self.reached and self._hold():
+            pass
         if self._told:
             raise Told
-        assert self._context is not None
         self.curve[step] = point
         self._context.report(step, point)
 
     def _stopping(self) -> bool:
-        if self._reached() and not self._hold():
-            return True
-        assert self._context is not None
+        while self.reached:
+            if not self._hold():
+                return True
         return self._told or self._context.stopping()
 
+    @property
+    def _higher(self) -> bool:
+        """Whether more of this trial may be asked for, and could be had from this call."""
+        return self._needed is not None and self._fidelity.epochs < self._context.horizon
+
     def _hold(self) -> bool:
-        """Stand still until it is known how to go on; return whether to. The last rung is the end in any case."""
-        assert self._context is not None
-        last: Mapping[str, float] = self.curve[max(self.curve)]
-        higher = self._fidelity.epochs < self._context.horizon
-        if self._told or not higher or any(name not in last for name in self._needed):
+        """Stand still until it is known whether to go on; return that. At once False where it cannot be held."""
+        last = self.curve[max(self.curve)]
+        if self._told or not self._higher or not set(self._needed or ()) <= last.keys():
             return False
         self._ours.release()
         self._theirs.acquire()

@@ -24,7 +24,7 @@ from estimators.metric import METRICS
 from nas.checkpoints import base_of, folder_of, tidy
 from nas.executor import Executor, Limits, Task, executors
 from nas.frame import to_dataframe
-from nas.function import Folded, Function
+from nas.function import Folded, Function, takes_context
 from nas.growth import grown, same_study, space_row
 from nas.history import (
     History,
@@ -484,10 +484,12 @@ class Study:
             raise ValueError("optimize has no end; give trials=, budget=, or a finite space")
         seconds = None if budget is None else self.seconds + Budget.parse_seconds(budget)
         total = None if trials is None else self.history.starts + trials
-        single = Function(function, self.problem.objectives[0].name)
+        self._needs_rungs(function)
+        reported = tuple(name for name in self.problem.needed if name not in UNTOLD)
+        single = Function(function, self.problem.objectives[0].name, reported)
         needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
         bounded = tuple(one.name for one in self.problem.constraints)
-        estimator = single if folds is None else Folded(single, folds, needed, bounded)
+        estimator = single if folds is None else Folded(replace(single, needed=None), folds, needed, bounded)
         executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
         scratch = Path(mkdtemp(prefix="nas-"))
         try:
@@ -503,6 +505,16 @@ class Study:
             executor.close()
             shutil.rmtree(scratch, ignore_errors=True)
         return self.best
+
+    def _needs_rungs(self, function: Callable[..., Any]) -> None:
+        """Raise a ``ValueError`` where a scheduler should stop ``function`` early and has no rung to do so at."""
+        assert self.history.study is not None
+        name, top = self.history.study["scheduler"], self.scheduler.ladder[-1].epochs
+        if name != "full" and len(self.scheduler.ladder) == 1 and takes_context(function):
+            raise ValueError(
+                f"scheduler {name!r} stops trials at the rungs of a ladder, and this study has one rung, {top} epochs; "
+                "give it a ladder, for example ladder=[Fidelity(1), Fidelity(3), Fidelity(9)], or scheduler='full'"
+            )
 
     def run(
         self,
@@ -523,7 +535,7 @@ class Study:
         """
         flights: dict[Future[Result], Trial] = {}
         done = False
-        with self._asking_again():
+        with self._asking_again(), _released(estimator):
             while True:
                 while not done and len(flights) < executor.slots and not self._over(budget):
                     may_start = budget.trials is None or self.history.starts < budget.trials
@@ -651,6 +663,15 @@ class Study:
         }
         context = Context(**{**fields, **settings})
         return Task(estimator, decode(trial.config), fidelity, context, limits)
+
+
+@contextlib.contextmanager
+def _released(estimator: Estimator) -> Iterator[None]:
+    """Have ``estimator`` let go of what it keeps for a continuation in the end."""
+    try:
+        yield
+    finally:
+        estimator.release()
 
 
 def _whole(number: Any) -> bool:

@@ -293,6 +293,8 @@ def _serve(connection: Connection, life: int) -> None:
                 task = dataclasses.replace(received, estimator=estimator)
                 answer = _within_limits(task, evaluate(task, stop.is_set))
             else:
+                if estimator is not None:
+                    estimator.release()
                 estimator = received
                 answer = _prepared(received)
         except OSError as error:

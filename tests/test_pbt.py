@@ -232,8 +232,7 @@ KILLED = textwrap.dedent(
     from estimators.checkpoint import load
     from estimators.estimator import Fidelity
     from estimators.loop import Training
-    from nas.executor import Limits
-from nas.executors.serial import Serial
+    from nas.executors.serial import Serial
     from nas.study import Study
     from nas.trial import Budget
     from search_spaces.space import Choice, Float, Space
