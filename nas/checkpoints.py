@@ -1,16 +1,26 @@
-"""The folders of checkpoints, one per trial, and which of them nobody needs any more."""
+"""The folders of checkpoints, one per trial, and which of them nobody needs any more, or needs the least."""
 
+import math
+import re
 import shutil
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from nas.history import History
 from nas.trial import Step, Trial
 
+SHARE = 0.1  # of the free disk that checkpoints may take where no quota is named
+LEAST = 64_000_000  # bytes that they may take in any case
+
 
 def folder_of(trial: Trial) -> str:
     """Return the name of the folder of a trial's checkpoints."""
-    return f"trial-{trial.number:04d}"
+    return name_of(trial.number)
+
+
+def name_of(number: int) -> str:
+    """Return the name of the folder of the checkpoints of trial ``number``."""
+    return f"trial-{number:04d}"
 
 
 def base_of(trial: Trial, trials: Mapping[int, Trial]) -> tuple[Trial, Step] | None:
@@ -39,26 +49,84 @@ def _bases(history: History) -> dict[int, set[str]]:
     return found
 
 
-def tidy(history: History, trial: Trial, folder: Path, kept: Callable[[], Collection[int]]) -> None:
+def tidy(
+    history: History,
+    trial: Trial,
+    folder: Path,
+    kept: Callable[[], Collection[int]],
+    *,
+    quota: float = math.inf,
+    promising: Callable[[Collection[int]], Sequence[int]] = sorted,
+) -> list[int]:
     """Remove the older checkpoints of ``trial``, and all of those below ``folder`` whose trials are not ``kept``.
 
     Repeats and trials in flight keep theirs, and so does what a fork in flight begins from. Where ``trial`` left no
-    checkpoint and had none, nothing is looked at.
+    checkpoint and had none, nothing is looked at. If what is left takes more than ``quota`` bytes, the least promising
+    go too (``promising`` orders numbers, the first is never dropped), until it does not. Those are returned.
     """
     own, last = folder / folder_of(trial), trial.last
     if last is None or (last.checkpoint is None and len(trial.steps) < 2 and not trial.failed):
-        return
+        return []
     good = trial.trained  # what failed late is still the model it was before
     bases = _bases(history)
     keep = {good.checkpoint if good is not None else None} | bases.get(trial.number, set())
     for path in own.glob("*.safetensors") if own.exists() else ():
         if path.name not in keep:
             path.unlink(missing_ok=True)
-    if not (found := list(folder.glob("trial-*"))):
-        return
+    if not (paths := list(folder.glob("trial-*"))):
+        return []
     known = {folder_of(other): other for other in history.trials.values()}
-    wanted = {*kept(), *bases}
-    for path in found:
-        other = known.get(path.name, trial)
-        if other.number not in wanted and other.asked is None and other.replicate == 0:
+    found = {path: known.get(path.name, trial) for path in paths}
+    wanted = set(kept())
+    free = {
+        o.number for o in found.values() if o.asked is None and o.replicate == 0 and o.number not in bases
+    }
+    for path, other in found.items():
+        if other.number in free - wanted:
             shutil.rmtree(path, ignore_errors=True)
+    if quota == math.inf:
+        return []
+    held = {
+        other.number: bytes_in(path) for path, other in found.items() if other.number not in free - wanted
+    }
+    return _dropped(folder, held, free & wanted, quota, promising)
+
+
+def _dropped(
+    folder: Path,
+    held: dict[int, int],
+    free: Collection[int],
+    quota: float,
+    promising: Callable[[Collection[int]], Sequence[int]],
+) -> list[int]:
+    """Drop the least promising of ``free`` until what is ``held``, bytes by trial, is within ``quota``; return them."""
+    dropped: list[int] = []
+    total = sum(held.values())
+    order = list(promising([number for number in free if held[number]])) if total > quota else []
+    while total > quota and len(order) > 1:
+        dropped.append(order.pop())
+        total -= held[dropped[-1]]
+        shutil.rmtree(folder / name_of(dropped[-1]), ignore_errors=True)
+    return dropped
+
+
+def bytes_in(folder: Path) -> int:
+    """Return what the checkpoints in ``folder`` take."""
+    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def share_of_disk(folder: Path) -> int:
+    """Return the quota where none is named: a ``SHARE`` of what is free or taken by checkpoints, or ``LEAST`` bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = sum(bytes_in(path) for path in folder.glob("trial-*"))
+    return max(int(SHARE * (shutil.disk_usage(folder).free + taken)), LEAST)
+
+
+def parse_bytes(text: str | float) -> int:
+    """Read ``2000000``, ``"500MB"`` or ``"2.5GB"`` (powers of ten) as bytes; else a ``ValueError``."""
+    units = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?(?:e\d+)?)\s*([KMGT]?)B?\s*", str(text), re.IGNORECASE)
+    size = float(match[1]) * units[match[2].upper()] if match else 0.0
+    if size < 1:
+        raise ValueError(f"checkpoint quota {text!r}: write a size such as 500MB, 2.5GB or 2000000000")
+    return int(size)

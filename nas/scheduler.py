@@ -108,6 +108,10 @@ class Scheduler(ABC):
         if trial.parent is None:
             self.strategy.tell(trial)
 
+    def keeps(self, trials: Mapping[int, Trial]) -> set[int]:
+        """Return the trials that may be asked to go on, now or later: their checkpoints are kept first."""
+        return set(sorted(trials)[-2 * self.width :])
+
     def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
         """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
         index = sum(trial.parent is None for trial in trials.values())  # forks are no starts

@@ -21,7 +21,7 @@ import numpy as np
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.metric import METRICS
-from nas.checkpoints import base_of, folder_of, tidy
+from nas.checkpoints import base_of, folder_of, share_of_disk, tidy
 from nas.executor import Executor, Limits, Task, executors
 from nas.frame import to_dataframe
 from nas.function import Folded, Function, takes_context
@@ -39,10 +39,11 @@ from nas.history import (
 )
 from nas.prior import Prior
 from nas.problem import checked_problem
+from nas.rungs import promise
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
-from nas.supervise import Reports
+from nas.supervise import BROKEN, Reports
 from nas.tracker import Tracker
 from nas.trial import Budget, Constraint, Metrics, Objective, Step, Trial, checked_metrics
 from nas.trust import Trust
@@ -50,7 +51,7 @@ from search_spaces.space import Configuration, Space, Value
 
 # what no function needs to return
 UNTOLD = {"seconds", *(name for name, metric in METRICS.items() if metric.free)}
-MAX_KEPT = 12  # trials whose weights stay on disk besides those of the newest bracket
+MAX_KEPT = 12  # best trials, and newest ones, whose weights stay on disk besides those that may go on
 FOLLOW = 1.0  # seconds between looks at what evaluations under way report
 
 
@@ -113,6 +114,7 @@ class Study:
         self._handed: set[int] = set()  # trials in flight that this process knows of
         self._asked_at: dict[int, float] = {}
         self._reports: dict[int, Reports] = {}  # by trials under way
+        self.quota: float = math.inf  # bytes that checkpoints may take
         self._storage: Storage = storages.get("log")(Path(storage) if storage else None, durable=durable)
         try:
             self._open(_name(strategy), _name(scheduler))
@@ -445,6 +447,8 @@ class Study:
                 getattr(tracker, what)(*arguments)
             except Exception as error:
                 self.trackers.remove(tracker)
+                if isinstance(error, OSError) and error.errno in BROKEN and what != "ended":
+                    raise  # what it shows lies on the disk of the store: no search goes on there
                 with contextlib.suppress(OSError):  # a full disk is told of by what needs it
                     self.note("tracker failed", f"{type(tracker).__name__}: {error!r}")
 
@@ -492,6 +496,7 @@ class Study:
         estimator = single if folds is None else Folded(replace(single, needed=None), folds, needed, bounded)
         executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
         scratch = Path(mkdtemp(prefix="nas-"))
+        self.quota = share_of_disk(scratch)
         try:
             self.run(
                 estimator,
@@ -604,14 +609,24 @@ class Study:
             updated = self.tell(trial, result)
         except ValueError as error:
             updated = self.tell(trial, Result(error=f"exception: {error}"))
-        tidy(self.history, updated, folder, self._worth_keeping)
+        wanted, order = self._worth_keeping, self._promising
+        if dropped := tidy(self.history, updated, folder, wanted, quota=self.quota, promising=order):
+            self.note("checkpoints dropped", {"quota": self.quota, "trials": dropped})
         return updated
 
     def _worth_keeping(self) -> set[int]:
-        """Return the trials whose weights are promising or recent."""
-        recent = len(self.history.trials) - MAX_KEPT - 2 * self.scheduler.width
+        """Return the trials whose weights may be gone on with, are promising or recent."""
+        recent = len(self.history.trials) - MAX_KEPT
         best = {trial.number for trial, _ in self.standing()[:MAX_KEPT]}
-        return best | set(range(max(recent, 0), len(self.history.trials)))
+        going = self.scheduler.keeps(self.searched)
+        return best | going | set(range(max(recent, 0), len(self.history.trials)))
+
+    def _promising(self, numbers: Collection[int]) -> list[int]:
+        """Return ``numbers``, the most promising first: the best, what may go on by its promise, then the others."""
+        going, best = self.scheduler.keeps(self.searched), self.best
+        share = promise(self.problem, self.searched.values(), self.scheduler.ladder)
+        first = None if best is None else best.number
+        return sorted(numbers, key=lambda one: (one != first, one not in going, share.get(one, 1.0), one))
 
     def _shorten(self, trial: Trial, epochs: int) -> Trial:
         """Return ``trial`` as if it had been asked for no more than ``epochs``."""

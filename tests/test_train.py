@@ -225,6 +225,44 @@ def test_a_fork_keeps_weights_and_takes_another_optimizer(evaluate: Any) -> None
     np.testing.assert_allclose(after["6.weight"].numpy(), before["6.weight"], atol=1e-6)
 
 
+def test_a_fork_begins_as_its_parent_was_under_its_own_recipe(
+    saved: Path, tmp_path: Path, evaluate: Any
+) -> None:
+    _, parent = evaluate(design(ema=0.9), 2)
+    changed = {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1, "batch_size": 16, "schedule": "constant"}
+    for warm in (True, False):
+        if not warm:
+            train._warm.clear()
+        context = Context(seed=7, scratch=tmp_path, start=2, epochs=3, horizon=4, checkpoint=parent)
+        begun = TrainEstimator(saved, precision="float32")._begin(design(ema=0.9, **changed), context)
+        want = checkpoints.load(parent).groups
+        found = begun.training.state().groups
+        assert found.keys() == want.keys() == {"network", "optimizer", "average"}
+        for group in want:
+            assert found[group].keys() == want[group].keys()
+            assert all(torch.equal(found[group][name], want[group][name]) for name in want[group])
+        weights, others = begun.training.optimizer.param_groups
+        assert (weights["momentum"], weights["weight_decay"], others["weight_decay"]) == (0.5, 0.1, 0.0)
+        assert begun.training.recipe.lr == 0.01 and len(begun.curve) == 2
+    child, path = evaluate(design(ema=0.9, **changed), 3, start=2, checkpoint=parent)
+    assert child.error is None and len(child.curve) == 1 and len(content(path)[1]["curve"]) == 3
+
+
+def test_a_fork_leaves_its_parent_warm(evaluate: Any) -> None:
+    _, parent = evaluate(design(), 1)
+    evaluate(design(lr=0.01), 2, start=1, checkpoint=parent)
+    assert train._stamp(parent) in train._warm
+
+
+def test_a_fork_with_a_larger_batch_is_cut_anew(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        train, "pieces_within", lambda design, limit, dtype: design.recipe["batch_size"] // 32
+    )
+    _, parent = evaluate(design(), 1, memory=1e9)
+    _, child = evaluate(design(batch_size=128), 2, start=1, checkpoint=parent, memory=1e9)
+    assert content(parent)[1]["pieces"] == 1 and content(child)[1]["pieces"] == 4
+
+
 def test_a_partial_evaluation_counts_at_its_deadline(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, _ = evaluate(design(), 2)
     ticks = iter(range(10_000))  # one second passes from one look at the clock to the next

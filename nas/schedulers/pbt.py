@@ -65,6 +65,11 @@ class Pbt(Scheduler):
             return action
         return WAIT if pending else DONE
 
+    def keeps(self, trials: Mapping[int, Trial]) -> set[int]:
+        """Return the members that are neither replaced nor through; so are all that may be parents."""
+        replaced = {trial.replaces for trial in trials.values()}
+        return {number for number, trial in trials.items() if number not in replaced and self._lends(trial)}
+
     def _populations(self, trials: Mapping[int, Trial]) -> list[list[Trial]]:
         """Return the trials of each population by number: ``size`` starts in order, and what descends from them."""
         roots = sorted(trial.number for trial in trials.values() if not trial.fork)
