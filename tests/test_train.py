@@ -19,9 +19,13 @@ from estimators.preprocess import Standardise, to_shape
 from estimators.resident import place, resident
 from estimators.split import Split
 from estimators.train import TrainEstimator, evaluate_split, stalled, standardisation, trained_weights
+from nas.checkpoints import folder_of
+from nas.executors.serial import Serial
+from nas.study import Study
+from nas.trial import Budget
 from search_spaces.architecture import SearchSpace
 from search_spaces.recipe import recipe_space
-from search_spaces.space import Configuration
+from search_spaces.space import Configuration, Float, Space
 from search_spaces.spaces.chain import Chain
 
 RATES = {"sgd": 0.05, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003}
@@ -223,6 +227,32 @@ def test_a_fork_keeps_weights_and_takes_another_optimizer(evaluate: Any) -> None
     before, after = trained_weights(parent), checkpoints.load(path).groups["network"]
     assert child.error is None
     np.testing.assert_allclose(after["6.weight"].numpy(), before["6.weight"], atol=1e-6)
+
+
+def test_a_promoted_trial_has_the_curve_of_one_trained_in_one_go(saved: Path, tmp_path: Path) -> None:
+    def decode(config: Configuration) -> Any:
+        return design(lr=config["lr"], momentum=config["momentum"])
+
+    space = Space(lr=Float(0.01, 0.2, log=True), momentum=Float(0.5, 0.95))
+    ladder = (Fidelity(1), Fidelity(3), Fidelity(4))
+    study = Study(
+        space, objectives=["accuracy"], strategy="random", scheduler="halving", ladder=ladder, seed=5
+    )
+    estimator = TrainEstimator(saved, precision="float32")
+    study.run(estimator, decode, Serial(isolate=False), Budget(9), folder=tmp_path)
+    promoted = [trial for trial in study.trials if len(trial.steps) > 1]
+    assert [len(trial.steps) for trial in promoted].count(3) == 1 and len(promoted) == 3
+    for trial in promoted:
+        assert trial.last is not None
+        train._warm.clear()
+        scratch = tmp_path / f"whole-{trial.number}"
+        scratch.mkdir()
+        context = Context(seed=5, scratch=scratch, lineage=trial.number, horizon=4)
+        whole = estimator.evaluate(decode(trial.config), trial.last.fidelity, context)
+        assert whole.curve == tuple(point for step in trial.steps for point in step.curve)
+        assert [step.start for step in trial.steps] == [0, 1, 3][: len(trial.steps)]
+        path = tmp_path / folder_of(trial) / str(trial.last.checkpoint)
+        assert content(scratch / str(whole.checkpoint)) == content(path)
 
 
 def test_a_fork_begins_as_its_parent_was_under_its_own_recipe(
