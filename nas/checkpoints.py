@@ -64,32 +64,34 @@ def tidy(
     checkpoint and had none, nothing is looked at. If what is left takes more than ``quota`` bytes, the least promising
     go too (``promising`` orders numbers, the first is never dropped), until it does not. Those are returned.
     """
-    own, last = folder / folder_of(trial), trial.last
+    last = trial.last
     if last is None or (last.checkpoint is None and len(trial.steps) < 2 and not trial.failed):
         return []
-    good = trial.trained  # what failed late is still the model it was before
     bases = _bases(history)
-    keep = {good.checkpoint if good is not None else None} | bases.get(trial.number, set())
-    for path in own.glob("*.safetensors") if own.exists() else ():
-        if path.name not in keep:
-            path.unlink(missing_ok=True)
+    _trim(trial, folder / folder_of(trial), bases.get(trial.number, set()))
     if not (paths := list(folder.glob("trial-*"))):
         return []
     known = {folder_of(other): other for other in history.trials.values()}
     found = {path: known.get(path.name, trial) for path in paths}
-    wanted = set(kept())
     free = {
         o.number for o in found.values() if o.asked is None and o.replicate == 0 and o.number not in bases
     }
+    unwanted = free - set(kept())
     for path, other in found.items():
-        if other.number in free - wanted:
+        if other.number in unwanted:
             shutil.rmtree(path, ignore_errors=True)
     if quota == math.inf:
         return []
-    held = {
-        other.number: bytes_in(path) for path, other in found.items() if other.number not in free - wanted
-    }
-    return _dropped(folder, held, free & wanted, quota, promising)
+    held = {other.number: bytes_in(path) for path, other in found.items() if other.number not in unwanted}
+    return _dropped(folder, held, free - unwanted, quota, promising)
+
+
+def _trim(trial: Trial, own: Path, bases: Collection[str]) -> None:
+    """Remove from its folder ``own`` the checkpoints of ``trial`` but the newest good one and those in ``bases``."""
+    good = trial.trained  # what failed late is still the model it was before
+    for path in own.glob("*.safetensors") if own.exists() else ():
+        if path.name not in bases and (good is None or path.name != good.checkpoint):
+            path.unlink(missing_ok=True)
 
 
 def _dropped(

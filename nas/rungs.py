@@ -25,7 +25,7 @@ def metrics_at(trial: Trial, rung: Fidelity) -> Metrics:
     return {**trial.free, **step.metrics}
 
 
-def standing(trials: Iterable[Trial], ladder: Sequence[Fidelity]) -> dict[int, list[Trial]]:
+def by_highest(trials: Iterable[Trial], ladder: Sequence[Fidelity]) -> dict[int, list[Trial]]:
     """Return the trials by the highest rung on which each stands, as its place on ``ladder``; -1 for none."""
     found: dict[int, list[Trial]] = {}
     for trial in trials:
@@ -39,7 +39,7 @@ def promise(problem: Problem, trials: Iterable[Trial], ladder: Sequence[Fidelity
 
     Those that went on from the rung count as well.
     """
-    by_rung = standing(trials, ladder)
+    by_rung = by_highest(trials, ladder)
     found = {trial.number: 1.0 for trial in by_rung.pop(-1, [])}
     above: list[Trial] = []
     for rung in sorted(by_rung, reverse=True):

@@ -7,7 +7,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Literal
 
 from estimators.estimator import Fidelity
 from nas.strategy import Strategy
@@ -70,6 +70,7 @@ class Done:
         return "DONE"
 
 
+Spacing = Literal["geometric", "even"]
 WAIT: Final = Wait()
 DONE: Final = Done()
 Action = Start | Continue | Fork | Repeat | Wait | Done
@@ -85,7 +86,7 @@ class Scheduler(ABC):
     """
 
     width: int = 1
-    spacing: ClassVar[str] = "geometric"
+    spacing: ClassVar[Spacing] = "geometric"
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
         if not ladder or any(a.cost >= b.cost for a, b in itertools.pairwise(ladder)):

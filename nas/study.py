@@ -630,6 +630,7 @@ class Study:
 
     def _shorten(self, trial: Trial, epochs: int) -> Trial:
         """Return ``trial`` as if it had been asked for no more than ``epochs``."""
+        trial = self.history.trials[trial.number]  # it may have begun from the start, its checkpoint gone
         assert trial.asked is not None
         fidelity = replace(trial.asked.fidelity, epochs=epochs)
         trial = replace(trial, asked=replace(trial.asked, fidelity=fidelity))

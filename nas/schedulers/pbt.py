@@ -13,7 +13,7 @@ trials: each fork says whom it replaces.
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 
@@ -36,7 +36,7 @@ FIXED: Final = ("architecture", "recipe.side", "recipe.colour", "recipe.normaliz
 class Pbt(Scheduler):
     """Populations of ``size`` designs, one after the other. Parameters under ``fixed`` are never perturbed."""
 
-    spacing: ClassVar[str] = "even"
+    spacing = "even"
 
     def __init__(
         self,
