@@ -8,7 +8,9 @@ result. It then goes on from there, or it is told to end: ``stopping()`` is true
 import ctypes
 import threading
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,9 @@ class Call:
     def _turn(self) -> None:
         """Let the other thread run until it is held or has ended."""
         begun = self._thread is not None
-        self._thread = self._thread or threading.Thread(target=self._work, name="function", daemon=True)
+        if self._thread is None:
+            work = partial(copy_context().run, self._work)  # where numpy keeps what it does about errors
+            self._thread = threading.Thread(target=work, name="function", daemon=True)
         try:
             if begun:
                 self._theirs.release()
