@@ -445,6 +445,10 @@ def test_what_cannot_be_searched_leaves_no_folder(made, draws, message, small, t
             "satisfies the constraints params<=5; loosen",
         ),
         (["digits", "--trials", "2", "--device", "cuda:7"], "torch sees"),
+        (
+            ["digits", "--trials", "2", "--checkpoint-quota", "lots"],
+            "checkpoint quota 'lots': write a size such as 500MB",
+        ),
         (["digits", "--trials", "2", "--workers", "8"], "executor 'serial' has 1 slot"),
         (["digits", "--trials", "2", "--strategy", "grid"], "is continuous"),
         (["digits", "--trials", "2", "--config", "none.yaml"], "cannot read the settings 'none.yaml'"),
