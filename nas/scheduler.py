@@ -5,7 +5,7 @@ One primitive serves all multi-fidelity methods: a trial is continued from the f
 
 import itertools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
@@ -109,13 +109,13 @@ class Scheduler(ABC):
         if trial.parent is None:
             self.strategy.tell(trial)
 
-    def keeps(self, trials: Mapping[int, Trial]) -> set[int]:
-        """Return the trials that may be asked to go on, now or later: their checkpoints are kept first."""
-        return set(sorted(trials)[-2 * self.width :])
-
     def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
         """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
         index = sum(trial.parent is None for trial in trials.values())  # forks are no starts
         waiting = [trials[number] for number in pending if trials[number].parent is None]
         config = self.strategy.ask(index, waiting)
         return Start(config, fidelity) if isinstance(config, Configuration) else DONE
+
+    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
+        """Return the numbers of the trials that may go on, whose checkpoints are kept: the newest by ``width``."""
+        return list(trials)[-2 * self.width :]

@@ -51,7 +51,7 @@ from search_spaces.space import Configuration, Space, Value
 
 # what no function needs to return
 UNTOLD = {"seconds", *(name for name, metric in METRICS.items() if metric.free)}
-MAX_KEPT = 12  # best trials, and newest ones, whose weights stay on disk besides those that may go on
+MAX_KEPT = 12  # of the best and of the newest trials whose weights stay on disk, besides those that may go on
 FOLLOW = 1.0  # seconds between looks at what evaluations under way report
 
 
@@ -615,15 +615,13 @@ class Study:
         return updated
 
     def _worth_keeping(self) -> set[int]:
-        """Return the trials whose weights may be gone on with, are promising or recent."""
-        recent = len(self.history.trials) - MAX_KEPT
+        """Return the trials whose weights are promising, recent, or go on as the scheduler says."""
         best = {trial.number for trial, _ in self.standing()[:MAX_KEPT]}
-        going = self.scheduler.keeps(self.searched)
-        return best | going | set(range(max(recent, 0), len(self.history.trials)))
+        return best | {*list(self.history.trials)[-MAX_KEPT:], *self.scheduler.keeps(self.searched)}
 
     def _promising(self, numbers: Collection[int]) -> list[int]:
         """Return ``numbers``, the most promising first: the best, what may go on by its promise, then the others."""
-        going, best = self.scheduler.keeps(self.searched), self.best
+        going, best = set(self.scheduler.keeps(self.searched)), self.best
         share = promise(self.problem, self.searched.values(), self.scheduler.ladder)
         first = None if best is None else best.number
         return sorted(numbers, key=lambda one: (one != first, one not in going, share.get(one, 1.0), one))
