@@ -169,6 +169,15 @@ def test_a_fork_whose_base_is_gone_begins_afresh(tmp_path):
     assert child.last.start == 0 and len(child.last.curve) == child.last.fidelity.epochs
 
 
+def test_a_fork_is_repeated_from_scratch(tmp_path):
+    study = searched(tmp_path)
+    fork = next(trial for trial in study.trials if trial.fork)
+    repeat = study.repeat(fork.number, 1, LADDER[-1])
+    assert not repeat.fork and repeat.config == fork.config and repeat.lineage == fork.lineage
+    assert repeat.asked.start == 0 and base_of(repeat, study.history.trials) is None
+    assert study.history.starts == 8 and repeat.number not in study.searched
+
+
 def test_nobody_waits_for_a_straggler():
     """With the others through, one member is still in its first step."""
     study = Study(SPACE, strategy="random", scheduler="pbt", ladder=LADDER, seed=2)
