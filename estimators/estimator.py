@@ -125,3 +125,6 @@ class Estimator(ABC):
 
     def prepare(self) -> None:
         """Load what every evaluation needs (data, libraries) ahead of the first; called once per worker."""
+
+    def release(self) -> None:
+        """Let go of what was kept for a continuation; called where none is to come."""

@@ -173,6 +173,7 @@ class Training:
             "steps": self.steps,
             "pieces": self.pieces,
             "optimizer": self.recipe.optimizer,
+            "batch_size": self.recipe.batch_size,
             "scaler": self.scaler.state_dict(),
         }
         return Checkpoint(groups, values)

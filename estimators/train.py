@@ -144,8 +144,10 @@ class TrainEstimator(Estimator):
         device = find_device(context.device)
         counted = "memory" in self.metrics
         if context.checkpoint is not None:
-            whose, run = _warm.pop(_stamp(context.checkpoint), (None, None))
+            stamp = _stamp(context.checkpoint)
+            whose, run = _warm.get(stamp, (None, None))
             if run is not None and whose == self._identity(design, context):
+                del _warm[stamp]
                 run.peak = Peak(device, held=run.bytes) if counted else None
                 return run
         for _, kept in _warm.values():  # a graph holds the memory of a whole step
@@ -160,14 +162,21 @@ class TrainEstimator(Estimator):
             dtype=compute_dtype(self.precision, device),
         )
         if context.checkpoint is None:
-            if context.memory is not None and device.type == "cpu":  # there would be no error to catch
-                training.pieces = pieces_within(design, context.memory, dtype=training.dtype)
+            training.pieces = self._pieces(training, design, context)
             return Run(training, [], peak=peak)
         checkpoint = checkpoints.load(context.checkpoint)
         training.restore(checkpoint)
+        if checkpoint.values.get("batch_size", recipe.batch_size) != recipe.batch_size:  # of a fork
+            training.pieces = max(training.pieces, self._pieces(training, design, context))
         run = Run(training, list(checkpoint.values["curve"]), peak=peak)
         run.keep()
         return run
+
+    def _pieces(self, training: Training, design: "Design", context: Context) -> int:
+        """Return into how many pieces a batch is cut ahead: on a CPU there would be no error to catch."""
+        if context.memory is None or training.device.type != "cpu":
+            return 1
+        return pieces_within(design, context.memory, dtype=training.dtype)
 
     def _train(
         self, run: Run, design: "Design", fidelity: Fidelity, context: Context, watch: Callable[[], None]

@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from estimators.estimator import Fidelity
     from nas.calibration import Failed
     from nas.executor import Limits
     from nas.front import Run, resume, search
@@ -21,6 +22,7 @@ _HOMES = {
     "Run": "nas.front",
     "Failed": "nas.calibration",
     "Study": "nas.study",
+    "Fidelity": "estimators.estimator",
     "Finished": "nas.study",
     "Limits": "nas.executor",
     "Prior": "nas.prior",
@@ -39,6 +41,7 @@ __all__ = [
     "Configuration",
     "Constraint",
     "Failed",
+    "Fidelity",
     "Finished",
     "Float",
     "Int",

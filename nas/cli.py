@@ -25,6 +25,7 @@ SETTINGS = (
     "side",
     "weights",
     "warm_start",
+    "checkpoint_quota",
 )
 KINDS = (
     "spaces",
@@ -146,6 +147,10 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         ("precision", "auto, float32, bfloat16 or float16"),
         ("root", "folder of torchvision's files"),
         ("weights", "file or folder of pretrained weights, for a space that takes some (backbone)"),
+        (
+            "checkpoint-quota",
+            "disk that the weights of trials may take, for example 2GB (default: a tenth of what is free)",
+        ),
         (
             "warm-start",
             "what untrained networks are picked by: vote (by default for auto with a --budget), none or a proxy "

@@ -107,9 +107,14 @@ class Durations:
     def searching(self, trials: Sequence[Trial], starts: int) -> Interval | None:
         """Return the seconds that ``starts`` further designs take, by what those before took; None before two.
 
-        What a scheduler goes on with is counted where it was started.
+        What a scheduler goes on with is counted where it was started, and what is forked where its lineage was.
         """
-        spent = [trial.seconds for trial in trials if trial.replicate == 0 and trial.steps]
+        by_start = dict[int, float]()
+        for trial in trials:
+            if trial.replicate == 0 and trial.steps:
+                root = trial.lineage if trial.fork else trial.number
+                by_start[root] = by_start.get(root, 0.0) + trial.seconds
+        spent = list(by_start.values())
         if len(spent) < 2 and starts > 0:
             return None
         mean = sum(spent) / max(len(spent), 1)

@@ -20,6 +20,7 @@ import yaml
 
 from estimators.estimator import Fidelity, estimators
 from estimators.metric import METRICS
+from nas.checkpoints import parse_bytes
 from nas.executor import executors
 from nas.scheduler import schedulers
 from nas.strategy import strategies
@@ -51,6 +52,7 @@ class Settings:
     """What a search was asked for. ``budget`` is in seconds; ``ladder`` and ``cost`` are set before the first trial.
 
     ``memory`` are the bytes that an evaluation's process may hold; left out, most of what is free at the start.
+    ``checkpoint_quota`` are the bytes that checkpoints may take; left out, a tenth of what is free on the disk.
     """
 
     data: str
@@ -75,6 +77,7 @@ class Settings:
     ladder: tuple[tuple[float, ...], ...] = ()
     cost: tuple[float, ...] | None = None
     memory: int | None = None
+    checkpoint_quota: int | None = None
     round: int = 1
     began: float = 0.0  # active seconds of the study at which the round began
     version: int = VERSION
@@ -108,6 +111,8 @@ class Settings:
             raise ValueError(f"trials={self.trials}: give at least 1")
         if self.memory is not None and self.memory < 1:
             raise ValueError(f"memory={self.memory}: give bytes above 0, or leave it out")
+        if self.checkpoint_quota is not None:
+            parse_bytes(self.checkpoint_quota)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed}: give a whole number from 0 up")
         if self.workers != 1:
@@ -130,6 +135,8 @@ class Settings:
         values = dict(values)
         if isinstance(values.get("budget"), str):
             values["budget"] = Budget.parse_seconds(values["budget"])
+        if isinstance(values.get("checkpoint_quota"), str):
+            values["checkpoint_quota"] = parse_bytes(values["checkpoint_quota"])
         for name in ("objectives", "constraints", "trackers"):
             if isinstance(values.get(name), str):
                 values[name] = [values[name]]
@@ -146,6 +153,7 @@ class Settings:
             ("workers", int),
             ("side", int),
             ("memory", int),
+            ("checkpoint_quota", int),
             ("budget", float),
         ):
             value = values.get(name)
@@ -269,6 +277,9 @@ def _replace(path: Path, text: str) -> None:
     try:
         partial.write_text(text)
         partial.replace(path)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

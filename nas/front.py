@@ -114,9 +114,8 @@ def _extended(
         left = 0.0 if ended or settings.budget is None else max(settings.budget - history.seconds, 0.0)
         seconds = history.seconds + left + Budget.parse_seconds(budget)
     if trials is not None:
-        started = sum(trial.replicate == 0 for trial in history.trials.values())
-        due = 0 if ended or settings.trials is None else max(settings.trials - started, 0)
-        count = started + due + trials
+        due = 0 if ended or settings.trials is None else max(settings.trials - history.starts, 0)
+        count = history.starts + due + trials
     began = history.seconds if decided else settings.began
     return replace(settings, budget=seconds, trials=count, round=settings.round + decided, began=began)
 
@@ -210,7 +209,8 @@ def _planned(
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
     from nas.exclusive import predicts_latency, probes
     from nas.executor import executors
-    from nas.plan import counted_ladder, search_seconds, timed_ladder
+    from nas.plan import counted_ladder, search_seconds, spaced, timed_ladder
+    from nas.scheduler import schedulers
     from nas.shortage import limit_at_start
 
     search_space = _search_space(settings, partial, own)
@@ -239,6 +239,7 @@ def _planned(
     except BaseException:
         executor.close()
         raise
+    ladder = spaced(ladder, schedulers.get(settings.scheduler).spacing)
     rows = tuple((one.epochs, one.data, one.side) for one in ladder)
     return replace(settings, ladder=rows), executor
 

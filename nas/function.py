@@ -2,48 +2,93 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
+from nas.call import Call
 from nas.executor import Task
 from nas.supervise import evaluate
 from nas.trial import Metrics, checked_metrics
+
+
+class Warm:
+    """What a ``Function`` keeps from one evaluation to the next in one process; it does not travel to another.
+
+    ``call`` stands still where it reached its fidelity; ``values``, by trial, are of functions that know no fidelity.
+    """
+
+    def __init__(self) -> None:
+        self.call: Call | None = None
+        self.values: dict[Path, Metrics] = {}
+
+    def __reduce__(self) -> tuple[type["Warm"], tuple[()]]:
+        return Warm, ()
 
 
 @dataclass(frozen=True)
 class Function(Estimator):
     """A user's own ``f(config)`` or ``f(config, context)`` as an estimator.
 
-    ``f`` returns one number (the first objective) or a map of metrics. With a context it may ``report(epoch, metrics)``
-    epoch by epoch and return when ``stopping()`` turns true, which it does at the fidelity that was asked for; when it
-    returns None, the last report counts.
+    ``f`` returns one number (the first objective) or a map of metrics. Without a context it knows no fidelity: it is
+    called once for a trial. With one it may ``report(epoch, metrics)`` epoch by epoch and return when ``stopping()``
+    turns true, which it does at the fidelity that was asked for; when it returns None, the last report counts.
+
+    Below ``context.horizon`` a call whose last report has all ``needed`` metrics is held at its fidelity, and that
+    report is the result. It goes on from there if the same trial is asked for next, else it is told to end. A trial
+    that is continued later is called anew, at ``context.start`` if it left a checkpoint in ``context.scratch``, else 0.
+    A loop that ends at ``context.epochs`` instead of at ``context.horizon`` cannot go on and is called anew as well.
+    With ``needed`` None no call is held.
     """
 
     function: Callable[..., Any]
     objective: str
+    needed: tuple[str, ...] | None = None
+    warm: Warm = field(default_factory=Warm, compare=False, repr=False)
     axes = ("epochs", "data", "side")
 
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
         if not takes_context(self.function):
-            return Result(metrics=self._metrics(self.function(design)))
-        curve: dict[int, Metrics] = {}
+            return Result(metrics=self._once(design, context))
+        call = self._going_on(design, fidelity, context)
+        held = call is not None and call.run(fidelity, context)
+        if call is None or not (held or call.reached):
+            call = Call(self.function, design, needed=self.needed, read=self._metrics)
+            held = call.run(fidelity, context)
+        self.warm.call = call if held else None
+        return self._result(call, context)
 
-        def report(step: int, metrics: Metrics) -> None:
-            curve[step], _ = checked_metrics(self._metrics(metrics), ())
-            context.report(step, curve[step])
+    def release(self) -> None:
+        """End the call that is held, if there is one."""
+        call, self.warm.call = self.warm.call, None
+        if call is not None:
+            call.end()
 
-        def stopping() -> bool:
-            return max(curve, default=0) >= fidelity.epochs or context.stopping()
+    def _going_on(self, design: Any, fidelity: Fidelity, context: Context) -> Call | None:
+        """Return the call that is held if it is one of this trial; another one is ended."""
+        call = self.warm.call
+        if call is not None and call.continues(design, fidelity, context):
+            self.warm.call = None
+            return call
+        self.release()
+        return None
 
-        returned = self.function(design, replace(context, report=report, stopping=stopping))
-        if returned is None and not curve:
+    def _once(self, design: Any, context: Context) -> Metrics:
+        values = self.warm.values
+        if context.scratch not in values:
+            values[context.scratch] = self._metrics(self.function(design))
+        return values[context.scratch]
+
+    def _result(self, call: Call, context: Context) -> Result:
+        if call.returned is None and not call.curve:
             raise ValueError("the function returned None and reported nothing; return a number or a map")
-        metrics = curve[max(curve)] if returned is None else self._metrics(returned)
+        last = call.curve[max(call.curve)] if call.returned is None else self._metrics(call.returned)
+        new = [step for step in sorted(call.curve) if step > context.start or not context.start]
         checkpoints = sorted(context.scratch.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
         name = checkpoints[-1].name if checkpoints else None
-        return Result(metrics=metrics, curve=tuple(curve[step] for step in sorted(curve)), checkpoint=name)
+        return Result(metrics=last, curve=tuple(call.curve[step] for step in new), checkpoint=name)
 
     def _metrics(self, value: Any) -> Metrics:
         return value if isinstance(value, Mapping) else {self.objective: value}

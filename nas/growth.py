@@ -58,7 +58,7 @@ def grown(
             raise ValueError(
                 f"the store holds another study: a configuration waits in it whose {error}"
             ) from None
-    new = replace(history, trials={}, searched={}, asked={}, queue=queue)
+    new = replace(history, trials={}, searched={}, asked={}, starts=0, queue=queue)
     for trial in trials.values():
         new.put(trial)
     return new, given

@@ -52,6 +52,8 @@ def start_row(trial: Trial, taken: int = 0) -> dict[str, Any]:
     }
     if trial.server:
         row["server"] = trial.server
+    if trial.replaces is not None:
+        row["replaces"] = trial.replaces
     return {**row, "taken": taken} if taken else row
 
 
@@ -72,6 +74,7 @@ def result_row(step: Step) -> dict[str, Any]:
         "kind": "result",
         "step": step.index,
         "trial": step.trial,
+        "from": step.start,  # 0, if the checkpoint to begin from was gone
         "epochs": step.fidelity.epochs,  # fewer than asked for, if the time of a final training was up
         "metrics": dict(step.metrics),
         "curve": [dict(point) for point in step.curve],
@@ -148,12 +151,14 @@ def pareto(trials: Iterable[Trial], problem: Problem) -> list[Trial]:
 class History:
     """All trials by number, built row by row. ``results`` counts finished steps, ``steps`` those asked for.
 
-    ``searched`` are the trials that strategy and scheduler know of (repeats are not), ``asked`` those in flight.
+    ``searched`` are the trials that the scheduler knows of (repeats are not), ``asked`` those in flight. ``starts``
+    counts the designs that were begun: neither repeats nor forks.
     """
 
     trials: dict[int, Trial] = field(default_factory=dict)
     searched: dict[int, Trial] = field(default_factory=dict)
     asked: dict[int, Trial] = field(default_factory=dict)
+    starts: int = 0
     study: Mapping[str, Any] | None = None
     grown: bool = False  # whether its space was another one once
     events: dict[str, Any] = field(default_factory=dict)  # the newest value of each name
@@ -165,6 +170,7 @@ class History:
 
     def put(self, trial: Trial) -> None:
         """Keep ``trial`` in place of the older version of it."""
+        self.starts += trial.parent is None and trial.number not in self.trials
         self.trials[trial.number] = trial
         if trial.replicate == 0:
             self.searched[trial.number] = trial
@@ -215,7 +221,7 @@ def _done(asked: Row, result: Row) -> Step:
         index=result["step"],
         trial=result["trial"],
         fidelity=fidelity_of((result.get("epochs", epochs), data, side)),
-        start=asked["from"],
+        start=result.get("from", asked["from"]),
         metrics=_numbers(result["metrics"]),
         curve=tuple(_numbers(point) for point in result["curve"]),
         seconds=_number(result["seconds"]),
@@ -240,6 +246,7 @@ def _with(trial: Trial, step: Step) -> Trial:
         (*trial.steps, step),
         None,
         trial.server,
+        trial.replaces,
     )
 
 
@@ -255,6 +262,7 @@ def _trial(row: Row) -> Trial:
         pending=tuple(row["pending"]),
         free=_numbers(row["free"]),
         server=row.get("server", ""),
+        replaces=row.get("replaces"),
     )
 
 

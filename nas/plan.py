@@ -11,16 +11,19 @@ killed and resumed, or run on another day, trains the same final weights.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from estimators.cost.seconds import Interval
 from estimators.estimator import Fidelity
+from nas.scheduler import Spacing
 
 FEW, MANY = 512, 2_048  # images that an epoch of the default design is timed on
 RESERVE = 0.4  # share of the budget kept for final trainings (decision 10 of the design: at most 40 %)
 CLOSING = 0.02, 12.0  # share of the budget and least seconds kept for export, verification and the test
 TOP_RUNGS = 13  # full evaluations of the default design that the search has time for
 LADDER = (1, 3, 9)
+FINER = 1.5  # between rungs of a fine ladder
+EVEN_RUNGS = 10  # of a ladder of equal steps, where the full training has so many epochs
 MARGIN = 0.85  # share of its time that a final training is planned to need
 FINAL_EPOCHS = 40  # least epochs of each final training when there is more than one
 MOST_EPOCHS, MOST_FINALS = 120, 3
@@ -111,6 +114,31 @@ def counted_ladder(images: int) -> tuple[Fidelity, ...]:
     factor = 1 if images >= 20_000 else 2 if images >= 4_000 else 4
     share = round(min(1.0, 20_000 / images), 3)
     return tuple(Fidelity(factor * epochs, share) for epochs in LADDER)
+
+
+def spaced(ladder: Sequence[Fidelity], spacing: Spacing) -> tuple[Fidelity, ...]:
+    """Return ``ladder``, or other whole epochs on the way to its last rung.
+
+    "even" are ``EVEN_RUNGS`` equal steps, of a training of fewer epochs each epoch; "fine" begins with one epoch, and
+    each rung has half as many again: 1, 2, 3, 5, 8, 12, ...
+    """
+    if spacing == "geometric":
+        return tuple(ladder)
+    top = ladder[-1]
+    epochs = _even(top.epochs) if spacing == "even" else _fine(top.epochs)
+    return tuple(replace(top, epochs=count) for count in epochs)
+
+
+def _even(top: int) -> list[int]:
+    count = min(EVEN_RUNGS, top)
+    return [round(top * (rung + 1) / count) for rung in range(count)]
+
+
+def _fine(top: int) -> list[int]:
+    epochs = [1]
+    while (after := max(epochs[-1] + 1, math.floor(FINER * epochs[-1] + 0.5))) * math.sqrt(FINER) < top:
+        epochs.append(after)
+    return [*epochs, top] if top > 1 else epochs
 
 
 def counted_finals(trials: Sequence[int], images: int) -> Finals:

@@ -4,7 +4,7 @@ Notation
     rung    a fidelity of the ladder; a trial stands on it once a step of that cost or more succeeded
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -29,6 +29,31 @@ def merit(problem: Problem, trial: Trial, rung: Fidelity) -> tuple[float, float,
     """Return what one objective orders trials by, less is better: violation, loss, and for ties the validation loss."""
     metrics = metrics_at(trial, rung)
     return problem.violation(metrics), problem.losses(metrics)[0], metrics.get("loss", 0.0)
+
+
+def by_highest(trials: Iterable[Trial], ladder: Sequence[Fidelity]) -> dict[int, list[Trial]]:
+    """Return the trials by the highest rung on which each stands, as its place on ``ladder``; -1 for none."""
+    found: dict[int, list[Trial]] = {}
+    for trial in trials:
+        places = (at for at in range(len(ladder) - 1, -1, -1) if step_at(trial, ladder[at]) is not None)
+        found.setdefault(next(places, -1), []).append(trial)
+    return found
+
+
+def promise(problem: Problem, trials: Iterable[Trial], ladder: Sequence[Fidelity]) -> dict[int, float]:
+    """Return by number the share of trials on a trial's highest rung that are better there; 1 where it stands on none.
+
+    Those that went on from the rung count as well.
+    """
+    by_rung = by_highest(trials, ladder)
+    found = {trial.number: 1.0 for trial in by_rung.pop(-1, [])}
+    above: list[Trial] = []
+    for rung in sorted(by_rung, reverse=True):
+        above += by_rung[rung]
+        order = [trial.number for trial in best_first(problem, above, ladder[rung])]
+        place = {number: at / len(order) for at, number in enumerate(order)}
+        found |= {trial.number: place[trial.number] for trial in by_rung[rung]}
+    return found
 
 
 def best_first(problem: Problem, trials: Sequence[Trial], rung: Fidelity) -> list[Trial]:

@@ -7,7 +7,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final, Literal
 
 from estimators.estimator import Fidelity
 from nas.strategy import Strategy
@@ -36,11 +36,15 @@ class Continue:
 
 @dataclass(frozen=True)
 class Fork:
-    """Begin a trial of ``config`` from the weights and optimizer state of ``parent`` (population-based training)."""
+    """Begin a trial of ``config`` from the weights and optimizer state of ``parent`` (population-based training).
+
+    It takes the place of the trial ``replaces``, which does not go on.
+    """
 
     parent: int
     config: Configuration
     fidelity: Fidelity
+    replaces: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Done:
         return "DONE"
 
 
+Spacing = Literal["geometric", "even", "fine"]
 WAIT: Final = Wait()
 DONE: Final = Done()
 Action = Start | Continue | Fork | Repeat | Wait | Done
@@ -76,9 +81,12 @@ class Scheduler(ABC):
 
     ``ladder`` holds the fidelities from the cheapest to the full one; a study without fidelities has one rung.
     ``width`` is how many trials at most wait for each other: the checkpoints of so many are kept for what comes next.
+    ``spacing`` says which ladder it wants of a run that plans one: "geometric" (1 : 3 : 9), or, to look at a trial more
+    often, "even" (about ten equal steps) or "fine" (1, 2, 3, 5, 8, 12, ... epochs).
     """
 
     width: int = 1
+    spacing: ClassVar[Spacing] = "geometric"
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
         if not ladder or any(a.cost >= b.cost for a, b in itertools.pairwise(ladder)):
@@ -94,12 +102,18 @@ class Scheduler(ABC):
         """
 
     def tell(self, trial: Trial) -> None:
-        """Pass a trial on to the strategy after one of its steps."""
-        self.strategy.tell(trial)
+        """Pass a trial on to the strategy after one of its steps.
+
+        A fork is not passed on: what its weights learned under other recipes is no observation of its configuration.
+        """
+        if trial.parent is None:
+            self.strategy.tell(trial)
 
     def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
         """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
-        config = self.strategy.ask(len(trials), [trials[number] for number in pending])
+        index = sum(trial.parent is None for trial in trials.values())  # forks are no starts
+        waiting = [trials[number] for number in pending if trials[number].parent is None]
+        config = self.strategy.ask(index, waiting)
         return Start(config, fidelity) if isinstance(config, Configuration) else DONE
 
     def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:

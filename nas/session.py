@@ -17,7 +17,7 @@ from estimators.device import find_device
 from estimators.estimator import Estimator, Fidelity, Result, estimators
 from estimators.metric import METRICS
 from nas.calibration import Failed, threads
-from nas.checkpoints import folder_of
+from nas.checkpoints import folder_of, share_of_disk
 from nas.draws import features, known_of
 from nas.duration import Durations
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
@@ -112,6 +112,7 @@ class Session:
             timed=settings.budget is not None,
         )
         self.study.spend(spent)
+        self.study.quota = settings.checkpoint_quota or share_of_disk(folder.checkpoints)
         if self.latencies is not None:
             self._keep_fit(self.latencies, table)
         folder.sweep()

@@ -21,10 +21,10 @@ import numpy as np
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.metric import METRICS
-from nas.checkpoints import folder_of, tidy
+from nas.checkpoints import base_of, folder_of, share_of_disk, tidy
 from nas.executor import Executor, Limits, Task, executors
 from nas.frame import to_dataframe
-from nas.function import Folded, Function
+from nas.function import Folded, Function, takes_context
 from nas.growth import grown, same_study, space_row
 from nas.history import (
     History,
@@ -39,10 +39,11 @@ from nas.history import (
 )
 from nas.prior import Prior
 from nas.problem import checked_problem
+from nas.rungs import promise
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
-from nas.supervise import Reports
+from nas.supervise import BROKEN, Reports
 from nas.tracker import Tracker
 from nas.trial import Budget, Constraint, Metrics, Objective, Step, Trial, checked_metrics
 from nas.trust import Trust
@@ -113,6 +114,7 @@ class Study:
         self._handed: set[int] = set()  # trials in flight that this process knows of
         self._asked_at: dict[int, float] = {}
         self._reports: dict[int, Reports] = {}  # by trials under way
+        self.quota: float = math.inf  # bytes that checkpoints may take
         self._storage: Storage = storages.get("log")(Path(storage) if storage else None, durable=durable)
         try:
             self._open(_name(strategy), _name(scheduler))
@@ -146,7 +148,8 @@ class Study:
         self.strategy.queue = self.history.queue
         self.strategy.taken = self.history.taken
         for trial in self.history.trials.values():
-            self.strategy.started(trial.key)
+            if not trial.fork:
+                self.strategy.started(trial.key)
         for trial in told:
             if trial.replicate == 0:
                 self.scheduler.tell(trial)
@@ -219,7 +222,7 @@ class Study:
 
     @property
     def searched(self) -> Mapping[int, Trial]:
-        """The trials that strategy and scheduler know of: repeats are not among them."""
+        """The trials that the scheduler knows of: repeats are not among them."""
         return self.history.searched
 
     @property
@@ -282,7 +285,7 @@ class Study:
             )
         if isinstance(trial, Done):
             raise Finished(
-                f"the space holds no design that was not started: {len(self.searched)} were; widen a range or add an "
+                f"the space holds no design that was not started: {self.history.starts} were; widen a range or add an "
                 "option, and open the study again"
             )
         return trial
@@ -333,8 +336,8 @@ class Study:
         else:
             trial = self._new(action, pending)
             rows.append(start_row(trial, self.strategy.taken))
-        last = trial.last
-        start = last.fidelity.epochs if last is not None and last.checkpoint is not None else 0
+        base = base_of(trial, history.trials)
+        start = 0 if base is None else base[1].fidelity.epochs
         step = Step(history.steps, trial.number, action.fidelity, start)
         trial = replace(trial, asked=step)
         self._append(*rows, step_row(step))
@@ -366,6 +369,7 @@ class Study:
             pending=pending,
             free=checked_metrics(self.problem.measure(config), ())[0],
             server=self.strategy.server if isinstance(action, Start) else "",
+            replaces=action.replaces if isinstance(action, Fork) else None,
         )
 
     def _hand(self, trial: Trial) -> Trial:
@@ -443,6 +447,8 @@ class Study:
                 getattr(tracker, what)(*arguments)
             except Exception as error:
                 self.trackers.remove(tracker)
+                if isinstance(error, OSError) and error.errno in BROKEN and what != "ended":
+                    raise  # what it shows lies on the disk of the store: no search goes on there
                 with contextlib.suppress(OSError):  # a full disk is told of by what needs it
                     self.note("tracker failed", f"{type(tracker).__name__}: {error!r}")
 
@@ -481,13 +487,16 @@ class Study:
         if trials is None and budget is None and self.problem.space.size == math.inf:
             raise ValueError("optimize has no end; give trials=, budget=, or a finite space")
         seconds = None if budget is None else self.seconds + Budget.parse_seconds(budget)
-        total = None if trials is None else len(self.searched) + trials
-        single = Function(function, self.problem.objectives[0].name)
+        total = None if trials is None else self.history.starts + trials
+        self._needs_rungs(function)
+        reported = tuple(name for name in self.problem.needed if name not in UNTOLD)
+        single = Function(function, self.problem.objectives[0].name, reported)
         needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
         bounded = tuple(one.name for one in self.problem.constraints)
-        estimator = single if folds is None else Folded(single, folds, needed, bounded)
+        estimator = single if folds is None else Folded(replace(single, needed=None), folds, needed, bounded)
         executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
         scratch = Path(mkdtemp(prefix="nas-"))
+        self.quota = share_of_disk(scratch)
         try:
             self.run(
                 estimator,
@@ -501,6 +510,16 @@ class Study:
             executor.close()
             shutil.rmtree(scratch, ignore_errors=True)
         return self.best
+
+    def _needs_rungs(self, function: Callable[..., Any]) -> None:
+        """Raise a ``ValueError`` where a scheduler should stop ``function`` early and has no rung to do so at."""
+        assert self.history.study is not None
+        name, top = self.history.study["scheduler"], self.scheduler.ladder[-1].epochs
+        if name != "full" and len(self.scheduler.ladder) == 1 and takes_context(function):
+            raise ValueError(
+                f"scheduler {name!r} stops trials at the rungs of a ladder, and this study has one rung, {top} epochs; "
+                "give it a ladder, for example ladder=[Fidelity(1), Fidelity(3), Fidelity(9)], or scheduler='full'"
+            )
 
     def run(
         self,
@@ -521,14 +540,15 @@ class Study:
         """
         flights: dict[Future[Result], Trial] = {}
         done = False
-        with self._asking_again():
+        with self._asking_again(), _released(estimator):
             while True:
                 while not done and len(flights) < executor.slots and not self._over(budget):
-                    may_start = budget.trials is None or len(self.searched) < budget.trials
+                    may_start = budget.trials is None or self.history.starts < budget.trials
                     trial = self._next(may_start)
                     if not isinstance(trial, Trial):
                         done = isinstance(trial, Done)
                         break
+                    trial = self._grounded(trial, folder)
                     task = self.task(trial, estimator, decode, folder, limits(trial), settings or {})
                     flights[executor.submit(task)] = trial
                 if not flights:
@@ -589,7 +609,9 @@ class Study:
             updated = self.tell(trial, result)
         except ValueError as error:
             updated = self.tell(trial, Result(error=f"exception: {error}"))
-        tidy(self.history, updated, folder, self._worth_keeping)
+        wanted, order = self._worth_keeping, self._promising
+        if dropped := tidy(self.history, updated, folder, wanted, quota=self.quota, promising=order):
+            self.note("checkpoints dropped", {"quota": self.quota, "trials": dropped})
         return updated
 
     def _worth_keeping(self) -> set[int]:
@@ -597,11 +619,34 @@ class Study:
         best = {trial.number for trial, _ in self.standing()[:MAX_KEPT]}
         return best | {*list(self.history.trials)[-MAX_KEPT:], *self.scheduler.keeps(self.searched)}
 
+    def _promising(self, numbers: Collection[int]) -> list[int]:
+        """Return ``numbers``, the most promising first: the best, what may go on by its promise, then the others."""
+        going, best = set(self.scheduler.keeps(self.searched)), self.best
+        share = promise(self.problem, self.searched.values(), self.scheduler.ladder)
+        first = None if best is None else best.number
+        return sorted(numbers, key=lambda one: (one != first, one not in going, share.get(one, 1.0), one))
+
     def _shorten(self, trial: Trial, epochs: int) -> Trial:
         """Return ``trial`` as if it had been asked for no more than ``epochs``."""
+        trial = self.history.trials[trial.number]  # it may have begun from the start, its checkpoint gone
         assert trial.asked is not None
         fidelity = replace(trial.asked.fidelity, epochs=epochs)
         trial = replace(trial, asked=replace(trial.asked, fidelity=fidelity))
+        self.history.put(trial)
+        return trial
+
+    def _checkpoint(self, trial: Trial, folder: Path) -> Path | None:
+        """Return what ``trial`` goes on from, if it is still there."""
+        base = base_of(trial, self.history.trials)
+        path = None if base is None else folder / folder_of(base[0]) / str(base[1].checkpoint)
+        return path if path is not None and path.exists() else None
+
+    def _grounded(self, trial: Trial, folder: Path) -> Trial:
+        """Return ``trial``, asked for from step 0 if the checkpoint that it was to go on from is gone."""
+        assert trial.asked is not None
+        if not trial.asked.start or self._checkpoint(trial, folder) is not None:
+            return trial
+        trial = replace(trial, asked=replace(trial.asked, start=0))
         self.history.put(trial)
         return trial
 
@@ -615,11 +660,9 @@ class Study:
         settings: Mapping[str, Any],
     ) -> Task:
         """Return the evaluation that ``trial.asked`` stands for."""
+        trial = self._grounded(trial, folder)
         assert trial.asked is not None
         fidelity, scratch = trial.asked.fidelity, folder / folder_of(trial)
-        last = trial.last
-        checkpoint = scratch / last.checkpoint if last is not None and last.checkpoint else None
-        found = checkpoint is not None and checkpoint.exists()
         self._reports[trial.number] = Reports(scratch)
         fields: dict[str, Any] = {
             "seed": self.seed,
@@ -628,12 +671,21 @@ class Study:
             "replicate": trial.replicate,
             "epochs": fidelity.epochs,
             "horizon": max(self.scheduler.ladder[-1].epochs, fidelity.epochs),
-            "start": trial.asked.start if found else 0,
-            "checkpoint": checkpoint if found else None,
+            "start": trial.asked.start,
+            "checkpoint": self._checkpoint(trial, folder) if trial.asked.start else None,
             "deadline": limits.seconds,
         }
         context = Context(**{**fields, **settings})
         return Task(estimator, decode(trial.config), fidelity, context, limits)
+
+
+@contextlib.contextmanager
+def _released(estimator: Estimator) -> Iterator[None]:
+    """Have ``estimator`` let go of what it keeps for a continuation in the end."""
+    try:
+        yield
+    finally:
+        estimator.release()
 
 
 def _whole(number: Any) -> bool:

@@ -58,6 +58,7 @@ def evaluate(task: Task, stopping: Callable[[], bool]) -> Result:
         result = Result(error=f"memory: {str(error) or 'out of memory'}")
     except Exception as error:
         if (broken := _broken_disk(error)) is not None:
+            broken.filename = broken.filename or str(task.context.scratch)
             raise broken from None
         where = traceback.extract_tb(error.__traceback__)[-1]
         cause = " ".join(str(error).split())[:300]
@@ -293,6 +294,8 @@ def _serve(connection: Connection, life: int) -> None:
                 task = dataclasses.replace(received, estimator=estimator)
                 answer = _within_limits(task, evaluate(task, stop.is_set))
             else:
+                if estimator is not None:
+                    estimator.release()
                 estimator = received
                 answer = _prepared(received)
         except OSError as error:

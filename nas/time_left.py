@@ -70,8 +70,8 @@ class TimeLeft:
             left = max(end - self.study.seconds, 0.0)
             found.append(Interval(left, left, left))
         if settings.trials is not None:
-            searched = [trial for trial in self.study.trials if trial.replicate == 0]
-            counted = self.durations.searching(searched, max(settings.trials - len(searched), 0))
+            due = max(settings.trials - self.study.history.starts, 0)
+            counted = self.durations.searching(list(self.study.searched.values()), due)
             found += [] if counted is None else [counted]
         return min(found, key=lambda one: one.median, default=None)
 

@@ -126,6 +126,9 @@ class Step:
 class Trial:
     """A configuration and a replicate. ``lineage`` is the number of the trial it descends from, itself if none.
 
+    A fork began from the weights of ``parent`` and took the place of the trial ``replaces``; the parent of a repeat is
+    the trial that it repeats.
+
     ``known`` counts the results that were told when it was asked for, ``pending`` the trials then in flight.
     ``free`` holds the metrics that follow from the design alone (params, macs, size). ``steps`` are finished,
     ``asked`` is the one in flight. ``server`` names the strategy that proposed it, where one strategy asks others.
@@ -143,6 +146,12 @@ class Trial:
     steps: tuple[Step, ...] = ()
     asked: Step | None = None
     server: str = ""
+    replaces: int | None = None
+
+    @property
+    def fork(self) -> bool:
+        """Whether its training began from the weights of another trial."""
+        return self.parent is not None and self.replicate == 0
 
     @property
     def last(self) -> Step | None:

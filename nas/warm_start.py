@@ -159,13 +159,18 @@ class WarmStart:
         if chosen and settled:
             limit = SLOWEST if self.study.problem.timed else None
             for trial in list(history.searched.values()):
-                if trial.steps and f"{SIGNALS} {trial.number}" not in history.events and trial.number < LAST:
+                if (
+                    trial.steps
+                    and not trial.fork
+                    and f"{SIGNALS} {trial.number}" not in history.events
+                    and trial.number < LAST
+                ):
                     self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config, limit))
         known = trusts(history.searched.values(), self.study.problem, history.events, self.members)
         waiting = len(history.queue) > self.study.strategy.taken
         earned = any(one.earned for one in known if one.signal == "vote")
         left = settled and not waiting and len(history.queue) < len(chosen)
-        if left and due(len(history.searched), earned):
+        if left and due(history.starts, earned):
             self.study.enqueue(own_architecture(chosen[len(history.queue)]))
         return known
 

@@ -119,6 +119,14 @@ def test_a_machine_that_became_slow_has_its_time_after_some_timeouts(quick: int)
     assert model is not None and again is not None and model.rates() == again.rates()
 
 
+def test_seconds_of_forks_are_those_of_the_start_they_descend_from() -> None:
+    starts = [replace(trial(number, 10.0), lineage=number) for number in range(3)]
+    forks = [replace(trial(number, 20.0), parent=0, lineage=1, replaces=2) for number in (3, 4)]
+    left = durations().searching([*starts, *forks], 2)
+    assert left is not None and left.median == pytest.approx(2 * (3 * 10 + 2 * 20) / 3)
+    assert durations().searching(starts, 2) != left
+
+
 def test_a_timeout_that_the_others_foresee_teaches_nothing() -> None:
     trials = [trial(number, 40.0) for number in range(6)]
     without, given = durations().model(trials), durations().model([*trials, ended(7, 0.5)])

@@ -15,13 +15,23 @@ import torch
 
 import nas
 from estimators.dataset import load
+from estimators.estimator import Fidelity
 from nas import joint
 from nas.checkpoints import folder_of
 from nas.cli import main
 from nas.folder import Settings
 from nas.front import _extended, _search_space
 from nas.history import History
-from nas.plan import Cost, Finals, closing_seconds, counted_ladder, search_seconds, timed_finals, timed_ladder
+from nas.plan import (
+    Cost,
+    Finals,
+    closing_seconds,
+    counted_ladder,
+    search_seconds,
+    spaced,
+    timed_finals,
+    timed_ladder,
+)
 from nas.session import Session
 from nas.storages.log import Log
 from nas.trial import Trial
@@ -435,6 +445,10 @@ def test_what_cannot_be_searched_leaves_no_folder(made, draws, message, small, t
             "satisfies the constraints params<=5; loosen",
         ),
         (["digits", "--trials", "2", "--device", "cuda:7"], "torch sees"),
+        (
+            ["digits", "--trials", "2", "--checkpoint-quota", "lots"],
+            "checkpoint quota 'lots': write a size such as 500MB",
+        ),
         (["digits", "--trials", "2", "--workers", "8"], "executor 'serial' has 1 slot"),
         (["digits", "--trials", "2", "--strategy", "grid"], "is continuous"),
         (["digits", "--trials", "2", "--config", "none.yaml"], "cannot read the settings 'none.yaml'"),
@@ -524,3 +538,13 @@ def test_plans_keep_the_budget():
         timed_ladder(cost, 54_000, 1.0)
     assert [one.epochs for one in counted_ladder(60_000)] == [1, 3, 9]
     assert timed_finals([1], [10.0], 5.0) is None
+
+
+def test_a_ladder_is_spaced_as_the_scheduler_wants():
+    ladder = counted_ladder(5_000)
+    assert spaced(ladder, "geometric") == ladder
+    for top in (9, 18, 36, 120, 1):
+        even = spaced((Fidelity(1, 0.05), Fidelity(top, 0.3)), "even")
+        assert len(even) == min(top, 10) and even[-1] == Fidelity(top, 0.3)
+        steps = np.diff([0, *(one.epochs for one in even)])
+        assert steps.min() >= 1 and np.ptp(steps) <= 1 and {one.data for one in even} == {0.3}

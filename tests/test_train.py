@@ -19,9 +19,13 @@ from estimators.preprocess import Standardise, to_shape
 from estimators.resident import place, resident
 from estimators.split import Split
 from estimators.train import TrainEstimator, evaluate_split, stalled, standardisation, trained_weights
+from nas.checkpoints import folder_of
+from nas.executors.serial import Serial
+from nas.study import Study
+from nas.trial import Budget
 from search_spaces.architecture import SearchSpace
 from search_spaces.recipe import recipe_space
-from search_spaces.space import Configuration
+from search_spaces.space import Configuration, Float, Space
 from search_spaces.spaces.chain import Chain
 
 RATES = {"sgd": 0.05, "adam": 0.01, "adamw": 0.01, "rmsprop": 0.003}
@@ -223,6 +227,70 @@ def test_a_fork_keeps_weights_and_takes_another_optimizer(evaluate: Any) -> None
     before, after = trained_weights(parent), checkpoints.load(path).groups["network"]
     assert child.error is None
     np.testing.assert_allclose(after["6.weight"].numpy(), before["6.weight"], atol=1e-6)
+
+
+def test_a_promoted_trial_has_the_curve_of_one_trained_in_one_go(saved: Path, tmp_path: Path) -> None:
+    def decode(config: Configuration) -> Any:
+        return design(lr=config["lr"], momentum=config["momentum"])
+
+    space = Space(lr=Float(0.01, 0.2, log=True), momentum=Float(0.5, 0.95))
+    ladder = (Fidelity(1), Fidelity(3), Fidelity(4))
+    study = Study(
+        space, objectives=["accuracy"], strategy="random", scheduler="halving", ladder=ladder, seed=5
+    )
+    estimator = TrainEstimator(saved, precision="float32")
+    study.run(estimator, decode, Serial(isolate=False), Budget(9), folder=tmp_path)
+    promoted = [trial for trial in study.trials if len(trial.steps) > 1]
+    assert [len(trial.steps) for trial in promoted].count(3) == 1 and len(promoted) == 3
+    for trial in promoted:
+        assert trial.last is not None
+        train._warm.clear()
+        scratch = tmp_path / f"whole-{trial.number}"
+        scratch.mkdir()
+        context = Context(seed=5, scratch=scratch, lineage=trial.number, horizon=4)
+        whole = estimator.evaluate(decode(trial.config), trial.last.fidelity, context)
+        assert whole.curve == tuple(point for step in trial.steps for point in step.curve)
+        assert [step.start for step in trial.steps] == [0, 1, 3][: len(trial.steps)]
+        path = tmp_path / folder_of(trial) / str(trial.last.checkpoint)
+        assert content(scratch / str(whole.checkpoint)) == content(path)
+
+
+def test_a_fork_begins_as_its_parent_was_under_its_own_recipe(
+    saved: Path, tmp_path: Path, evaluate: Any
+) -> None:
+    _, parent = evaluate(design(ema=0.9), 2)
+    changed = {"lr": 0.01, "momentum": 0.5, "weight_decay": 0.1, "batch_size": 16, "schedule": "constant"}
+    for warm in (True, False):
+        if not warm:
+            train._warm.clear()
+        context = Context(seed=7, scratch=tmp_path, start=2, epochs=3, horizon=4, checkpoint=parent)
+        begun = TrainEstimator(saved, precision="float32")._begin(design(ema=0.9, **changed), context)
+        want = checkpoints.load(parent).groups
+        found = begun.training.state().groups
+        assert found.keys() == want.keys() == {"network", "optimizer", "average"}
+        for group in want:
+            assert found[group].keys() == want[group].keys()
+            assert all(torch.equal(found[group][name], want[group][name]) for name in want[group])
+        weights, others = begun.training.optimizer.param_groups
+        assert (weights["momentum"], weights["weight_decay"], others["weight_decay"]) == (0.5, 0.1, 0.0)
+        assert begun.training.recipe.lr == 0.01 and len(begun.curve) == 2
+    child, path = evaluate(design(ema=0.9, **changed), 3, start=2, checkpoint=parent)
+    assert child.error is None and len(child.curve) == 1 and len(content(path)[1]["curve"]) == 3
+
+
+def test_a_fork_leaves_its_parent_warm(evaluate: Any) -> None:
+    _, parent = evaluate(design(), 1)
+    evaluate(design(lr=0.01), 2, start=1, checkpoint=parent)
+    assert train._stamp(parent) in train._warm
+
+
+def test_a_fork_with_a_larger_batch_is_cut_anew(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        train, "pieces_within", lambda design, limit, dtype: design.recipe["batch_size"] // 32
+    )
+    _, parent = evaluate(design(), 1, memory=1e9)
+    _, child = evaluate(design(batch_size=128), 2, start=1, checkpoint=parent, memory=1e9)
+    assert content(parent)[1]["pieces"] == 1 and content(child)[1]["pieces"] == 4
 
 
 def test_a_partial_evaluation_counts_at_its_deadline(evaluate: Any, monkeypatch: pytest.MonkeyPatch) -> None:

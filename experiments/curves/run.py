@@ -2,7 +2,7 @@
 
     python -m experiments.curves.run [--quick] [--spaces chain,mobile]
 
-Trainings are appended to ``table-SPACE.jsonl`` one by one, so that a killed run goes on, and spaces may run side by side.
+Trainings are appended to ``table-SPACE.jsonl`` one by one: a killed run goes on, and spaces may run side by side.
 ``--quick`` trains two designs of each space for an epoch and keeps nothing.
 """
 

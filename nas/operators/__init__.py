@@ -25,6 +25,7 @@ from nas.operators.mutation import (
     settled,
     value_at,
 )
+from nas.operators.perturbation import perturbed
 from nas.operators.selection import best_first, crowding, fronts, tournament
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "gaussian_mutation",
     "mutate",
     "ordered",
+    "perturbed",
     "place_of",
     "polynomial_mutation",
     "reset_mutation",

@@ -6,13 +6,14 @@ After Swersky et al. 2014, with the model of ``nas.hpo.curves``: whatever is wor
 
 from collections.abc import Collection, Mapping, Sequence
 from math import isqrt
+from typing import ClassVar
 
 import numpy as np
 
 from estimators.estimator import Fidelity
 from nas.curves import Curves
 from nas.outlook import Outlook
-from nas.scheduler import DONE, WAIT, Action, Continue, Scheduler, Start, schedulers
+from nas.scheduler import DONE, WAIT, Action, Continue, Scheduler, Spacing, Start, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 
@@ -29,7 +30,7 @@ class FreezeThaw(Scheduler):
     and then with the most promising ones, until ``ENDED`` have reached the last rung.
     """
 
-    spacing = "fine"
+    spacing: ClassVar[Spacing] = "fine"
 
     def __init__(
         self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),), *, first: int = FIRST

@@ -136,11 +136,15 @@ class TensorBoard(Tracker):
             stamp = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}"
             path = self._files[run] = run / f"events.out.tfevents.{stamp}"
             events.insert(0, Event(wall_time=time.time(), file_version="brain.Event:2"))
-        with path.open("ab") as file:
-            writer = RecordWriter(file)
-            for event in events:
-                writer.write(event.SerializeToString())
-            writer.flush()
+        try:
+            with path.open("ab") as file:
+                writer = RecordWriter(file)
+                for event in events:
+                    writer.write(event.SerializeToString())
+                writer.flush()
+        except OSError as error:
+            error.filename = str(path)
+            raise
 
 
 def _run(trial: Trial) -> str:

@@ -48,7 +48,7 @@ class Terminal(Tracker):
         return Text(self._line()[:WIDTH], no_wrap=True)
 
     def started(self, trial: Trial) -> None:
-        self._started += trial.replicate == 0
+        self._started += trial.parent is None
         what = "final training of" if trial.replicate else "trial"
         self._state = f"{what} {trial.parent if trial.replicate else trial.number}"
 
