@@ -292,6 +292,7 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         lines.append("best trials:")
         lines += [f"  {_row(trial, metrics)}" for trial, metrics in run.standing()[:5]]
     lines += [f"signal {_signal(one)}" for one in status["signals"]]
+    lines += [f"fidelity {_ranking(one)}" for one in status["fidelities"]]
     failures = [t for t in run.trials if t.failed]
     lines += [f"failed: trial {t.number}: {t.last.error}" for t in failures[:5]]
     if len(failures) > 5:
@@ -329,6 +330,26 @@ def _signal(one: Mapping[str, Any]) -> str:
         f"{one['signal']}: Kendall's tau {one['tau']:.2f} ({one['low']:.2f} to {one['high']:.2f}) "
         f"with the results of {one['trials']} trials, {said}"
     )
+
+
+def _ranking(one: Mapping[str, Any]) -> str:
+    """Say how a low fidelity ranks what a dearer one told of, and whether it decides who goes on."""
+    from estimators.estimator import Fidelity
+    from nas.fidelity_trust import said
+
+    below, above = said(Fidelity(**one["below"])), said(Fidelity(**one["above"]))
+    text = f"{below} against {above}: Kendall's tau {_estimate(one['tau'])} over {one['trials']} of {one['of']} trials"
+    if one["trials"] < one["of"]:
+        text += f", {one['whole']['value']:.2f} if none had been chosen"
+    if one["top"]:
+        text += f", in the top third {_estimate(one['top'])}"
+    if one["regret"]:
+        text += f", its pick loses {_estimate(one['regret'], '.3g')}"
+    return text + (", trusted" if one["trusted"] else ", not trusted")
+
+
+def _estimate(one: Mapping[str, float], form: str = ".2f") -> str:
+    return f"{one['value']:{form}} ({one['low']:{form}} to {one['high']:{form}})"
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -3,36 +3,47 @@
 The trials alone say which bracket each belongs to and what is due, so a resumed study goes on where it was. While a
 round waits for its last results the next bracket begins: no worker stands idle. A failed trial is the worst of its
 round and never goes on.
+
+With ``doubt`` a bracket leaves out the rungs that had lost their say when it began (``nas.fidelity_trust``): of
+9 -> 3 -> 1 stays 3 -> 1 without the first, 9 -> 1 without the second. Every ``AGAIN``-th cycle has those that no trial
+tells of in passing. What was known then is read from the trials, too.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import accumulate, islice, pairwise
+from itertools import islice, pairwise
 
 from estimators.estimator import Fidelity
 from nas.brackets import Stage, Stages
-from nas.rungs import best_first, step_at
+from nas.rungs import believed, best_first, known_before, step_at
 from nas.scheduler import Continue
 from nas.trial import Problem, Trial
+
+AGAIN = 5
 
 
 class Rounds:
     """The brackets of ``cycle``, over and over. Trials belong to them in the order in which they were started.
 
-    What it holds is a cache of what is over: brackets that owe nothing any more, and who went on in them.
+    What it holds is a cache: brackets that have begun with their stages, what owes nothing more, and who went on.
     """
 
-    def __init__(self, problem: Problem, ladder: Sequence[Fidelity], cycle: Sequence[Stages]) -> None:
-        self.problem, self.ladder, self.cycle = problem, ladder, cycle
-        self._ends = list(accumulate(stages[0].designs for stages in cycle))
+    def __init__(
+        self, problem: Problem, ladder: Sequence[Fidelity], cycle: Sequence[Stages], *, doubt: bool = False
+    ) -> None:
+        self.problem, self.ladder, self.cycle, self.doubt = problem, tuple(ladder), cycle, doubt
+        self._begins: list[int] = []  # the place in the order at which each bracket began
+        self._sizes: list[int] = []
+        self._stages: dict[int, Stages] = {}  # of the brackets that were looked at
         self._order: list[int] = []  # numbers of the trials as they were started
         self._open: list[int] = []  # brackets that may owe something, the oldest first
-        self._begun = 0  # brackets
         self._chosen: dict[tuple[int, int], list[int]] = {}  # who goes on, by bracket and stage
 
-    def first(self, place: int) -> Stage:
-        """Return the stage at which the trial starts that is the ``place``-th of the study, from 0."""
-        within = place % self._ends[-1]
-        return next(stages[0] for stages, end in zip(self.cycle, self._ends, strict=True) if within < end)
+    def first(self, trials: Mapping[int, Trial]) -> Stage:
+        """Return the stage at which the next trial starts: as others of its bracket, or as a new one has to."""
+        self._take(trials)
+        if self._begins and len(self._order) < self._begins[-1] + self._sizes[-1]:
+            return self._start(len(self._begins) - 1, trials)
+        return self._planned(len(self._begins), list(trials.values()))[0]
 
     def due(self, trials: Mapping[int, Trial], may_start: bool) -> Continue | None:
         """Return the first continuation that is owed; of a bracket that is not full only if no more may start.
@@ -41,10 +52,11 @@ class Rounds:
         """
         self._take(trials)
         for index in list(self._open):
-            members, stages = self._members(index, trials), self._stages(index)
-            whole = len(members) == stages[0].designs
-            if not members or not (whole or not may_start):
+            members = self._members(index, trials)
+            whole = len(members) == self._sizes[index]
+            if not (whole or not may_start):
                 continue
+            stages = self._stages_of(index, members, trials)
             owed, over = self._owed(index, members, stages)
             if owed is not None:
                 return owed
@@ -60,20 +72,46 @@ class Rounds:
 
     def _take(self, trials: Mapping[int, Trial]) -> None:
         self._order += islice(trials, len(self._order), None)
-        while self._begin(self._begun) < len(self._order):
-            self._open.append(self._begun)
-            self._begun += 1
+        while (end := self._begins[-1] + self._sizes[-1] if self._begins else 0) < len(self._order):
+            self._begins.append(end)
+            self._sizes.append(self._start(len(self._begins) - 1, trials).designs)
+            self._open.append(len(self._begins) - 1)
 
-    def _begin(self, index: int) -> int:
-        cycles, at = divmod(index, len(self.cycle))
-        return cycles * self._ends[-1] + (self._ends[at - 1] if at else 0)
+    def _start(self, index: int, trials: Mapping[int, Trial]) -> Stage:
+        """Return the stage at which bracket ``index`` started: its first trial says so."""
+        whole, first = self._cycled(index), trials[self._order[self._begins[index]]]
+        begun = first.steps[0] if first.steps else first.asked
+        return next((one for one in whole if begun and self.ladder[one.rung] == begun.fidelity), whole[0])
 
-    def _stages(self, index: int) -> Stages:
+    def _cycled(self, index: int) -> Stages:
         return self.cycle[index % len(self.cycle)]
 
     def _members(self, index: int, trials: Mapping[int, Trial]) -> list[Trial]:
-        begin = self._begin(index)
-        return [trials[number] for number in self._order[begin : begin + self._stages(index)[0].designs]]
+        begin = self._begins[index]
+        return [trials[number] for number in self._order[begin : begin + self._sizes[index]]]
+
+    def _planned(self, index: int, known: Sequence[Trial]) -> Stages:
+        """Return the stages of bracket ``index`` on the rungs that have their say by what is ``known``."""
+        if not self.doubt:
+            return self._cycled(index)
+        again = index // len(self.cycle) % AGAIN == AGAIN - 1
+        kept = believed(known, self.problem, self.ladder, again=again)
+        return tuple(one for one in self._cycled(index) if self.ladder[one.rung] in kept)
+
+    def _stages_of(self, index: int, members: Sequence[Trial], trials: Mapping[int, Trial]) -> Stages:
+        """Return the stages that bracket ``index`` began with; where one has come to the top, they are its steps."""
+        if index not in self._stages:
+            start = self._start(index, trials)
+            gone = next(
+                (one for one in members if step_at(one, self.ladder[-1]) and len(one.steps) > 1), None
+            )
+            if gone is not None:
+                passed = [step.fidelity for step in gone.steps]
+                later = [one for one in self._cycled(index) if self.ladder[one.rung] in passed]
+            else:
+                later = list(self._planned(index, known_before(trials, members[0])))
+            self._stages[index] = (start, *(one for one in later if one.rung > start.rung))
+        return self._stages[index]
 
     def _owed(self, index: int, members: list[Trial], stages: Stages) -> tuple[Continue | None, bool]:
         """Return what the bracket owes, and whether all of it has ended."""
@@ -102,5 +140,5 @@ class Rounds:
 
     def _close(self, index: int) -> None:
         self._open.remove(index)
-        for at in range(len(self._stages(index))):
+        for at in range(len(self._stages.pop(index))):
             self._chosen.pop((index, at), None)

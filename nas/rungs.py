@@ -1,14 +1,16 @@
-"""What trials have reached on a ladder of fidelities, and who of them goes on first.
+"""What trials have reached on a ladder of fidelities, and who of them goes on first, and which rungs may decide it.
 
 Notation
     rung    a fidelity of the ladder; a trial stands on it once a step of that cost or more succeeded
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from estimators.estimator import Fidelity
+from nas.fidelity_trust import earned, told_at
 from nas.hpo.promotion import promotion_order
 from nas.trial import Metrics, Problem, Step, Trial
 
@@ -66,3 +68,41 @@ def best_first(problem: Problem, trials: Sequence[Trial], rung: Fidelity) -> lis
     losses = np.array([problem.losses(one) for one in metrics])
     order = promotion_order(losses, np.array([problem.violation(one) for one in metrics]))
     return [trials[at] for at in order]
+
+
+def known_before(trials: Mapping[int, Trial], first: Trial) -> list[Trial]:
+    """Return ``trials`` as they were known when ``first`` was asked for, from what they say themselves.
+
+    Later steps have a higher index; of a trial that was in flight then, the newest of the earlier ones had no result.
+    """
+    begun = _begun(first)[0].index
+    known = []
+    for trial in trials.values():
+        steps = [step for step in _begun(trial) if step.index < begun]
+        steps = steps[:-1] if trial.number in first.pending else steps
+        known.append(replace(trial, steps=tuple(steps), asked=None))
+    return known
+
+
+def _begun(trial: Trial) -> list[Step]:
+    return [*trial.steps, *([trial.asked] if trial.asked is not None else [])]
+
+
+def believed(
+    trials: Collection[Trial], problem: Problem, ladder: Sequence[Fidelity], *, again: bool = False
+) -> tuple[Fidelity, ...]:
+    """Return ``ladder`` without the rungs that have lost their say (``nas.fidelity_trust``), a function of ``trials``.
+
+    With ``again``, those rungs stay that no trial tells of in passing, or nothing would ever measure them again.
+    """
+    say = earned(trials, problem, ladder)
+    return tuple(
+        rung
+        for rung, kept in zip(ladder, say, strict=True)
+        if kept or (again and not any(_passed(trial, rung) for trial in trials))
+    )
+
+
+def _passed(trial: Trial, rung: Fidelity) -> bool:
+    """Return whether the curve of ``trial`` tells of ``rung``, on which it did not stop."""
+    return bool(told_at(trial, rung)) and all(step.fidelity != rung for step in trial.steps)

@@ -23,6 +23,7 @@ from nas.duration import Durations
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
 from nas.exported import export_step
+from nas.fidelity_trust import rankings
 from nas.folder import Folder, Settings, objectives_of
 from nas.history import reached
 from nas.plan import (
@@ -432,8 +433,10 @@ class Session:
         self.status("running")
 
     def _keep_up(self) -> None:
-        if signals := self.warm_start.keep_up():
-            self.study.compare(signals)
+        signals, study = self.warm_start.keep_up(), self.study
+        rungs = rankings(study.searched.values(), study.problem, study.scheduler.ladder)
+        if signals or rungs:
+            study.compare([*signals, *rungs])
 
     def _limits(self, trial: Trial) -> Limits:
         if self.cost is None or trial.asked is None:

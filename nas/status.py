@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from estimators.cost.seconds import Interval
+from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Settings
 from nas.history import best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
@@ -56,12 +57,11 @@ def status_of(
         },
         "served": served(searched),
         "best": entries[0] if entries else None,
-        "best_fidelity": None
-        if fidelity is None
-        else {"epochs": fidelity.epochs, "data": fidelity.data, "side": fidelity.side},
+        "best_fidelity": None if fidelity is None else asdict(fidelity),
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "latency": _latency(events, settings.round),
         "signals": [_signal(one) for one in trusts(searched, problem, events)],
+        "fidelities": [_ranking(one) for one in rankings(searched, problem, settings.fidelities)],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
         "export": str(best) if f"export {settings.round}" in events else None,
@@ -83,6 +83,17 @@ def _signal(one: Trust) -> dict[str, Any]:
     """Return how well a cheap signal ranks what was trained, and whether it is believed."""
     interval = {"tau": round(one.tau, 3), "low": round(one.low, 3), "high": round(one.high, 3)}
     return {"signal": one.signal, **interval, "trials": one.n, "trusted": one.earned}
+
+
+def _ranking(one: Ranking) -> dict[str, Any]:
+    """Return how well a low fidelity ranks what was trained at a dearer one, and whether it decides who goes on."""
+    estimates = {"tau": one.tau, "whole": one.whole, "top": one.top, "regret": one.regret}
+    plain = {
+        name: found and {end: round(value, 4) for end, value in asdict(found).items()}
+        for name, found in estimates.items()
+    }
+    pair = {"below": asdict(one.below), "above": asdict(one.above)}
+    return {**pair, **plain, "trials": one.n, "of": one.of, "trusted": one.earned}
 
 
 def _latency(events: Mapping[str, Any], number: int) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.metric import METRICS
 from nas.checkpoints import base_of, folder_of, share_of_disk, tidy
 from nas.executor import Executor, Limits, Task, executors
+from nas.fidelity_trust import Ranking
 from nas.frame import to_dataframe
 from nas.function import Folded, Function, takes_context
 from nas.growth import grown, same_study, space_row
@@ -452,8 +453,8 @@ class Study:
                 with contextlib.suppress(OSError):  # a full disk is told of by what needs it
                     self.note("tracker failed", f"{type(tracker).__name__}: {error!r}")
 
-    def compare(self, signals: Sequence[Trust]) -> None:
-        """Tell the trackers how well cheap signals rank what was trained."""
+    def compare(self, signals: Sequence[Trust | Ranking]) -> None:
+        """Tell the trackers how well cheap signals and low fidelities rank what was trained."""
         self._track("compared", signals, self.history.results)
 
     def end(self, summary: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.fidelity_trust import Ranking
 from nas.trial import Metrics, Problem, Step, Trial
 from nas.trust import Trust
 from search_spaces.registry import Registry
@@ -29,8 +30,8 @@ class Tracker(ABC):
     def logged(self, trial: Trial, step: Step, best: Trial | None) -> None:
         """A step of ``trial`` has finished; ``best`` is the incumbent after it."""
 
-    def compared(self, signals: Sequence[Trust], step: int) -> None:
-        """How well cheap signals rank what was trained, after so many steps."""
+    def compared(self, signals: Sequence[Trust | Ranking], step: int) -> None:
+        """How well cheap signals and low fidelities rank what was trained dearly, after so many steps."""
 
     @abstractmethod
     def ended(self, trials: Mapping[int, Trial], best: Trial | None, summary: Mapping[str, Any]) -> None:

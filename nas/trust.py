@@ -12,6 +12,7 @@ Notation
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -42,6 +43,12 @@ class Trust:
     def earned(self) -> bool:
         """Whether the signal may have a say: enough trials, and an interval above 0."""
         return self.n >= LEAST and self.low > 0
+
+    @property
+    def scalars(self) -> dict[str, float]:
+        """What trackers draw, by name."""
+        ends = {"tau": self.tau, "low": self.low, "high": self.high}
+        return {f"signal/{self.signal}/{name}": value for name, value in ends.items()}
 
 
 def trusts(
@@ -78,17 +85,35 @@ def _voted(scores: Mapping[int, Mapping[str, float]], members: Iterable[str]) ->
     return dict(zip(scores, vote(columns).tolist(), strict=True))
 
 
-def kendall(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
+def kendall(a: np.ndarray, b: np.ndarray, covered: float = COVERED) -> tuple[float, float, float]:
     """Return tau-b of ``a`` and ``b`` (n,), and the ends of the percentile bootstrap's interval over the n.
 
-    The resamples are the same for the same n. Ones in which all values are equal count as 0: they say nothing.
+    The resamples are the same for the same n.
     """
-    n = len(a)
+    return interval(taus(a, b, resamples(len(a))), covered)
+
+
+@lru_cache(maxsize=4)  # a long search asks for the same n again and again
+def resamples(n: int) -> np.ndarray:
+    """Return w (1 + ``RESAMPLES``, n): how often each of n is in the sample itself, then in its resamples."""
+    drawn = np.random.default_rng(n).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    w = np.vstack([np.ones(n), drawn])
+    w.flags.writeable = False
+    return w
+
+
+def taus(a: np.ndarray, b: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return tau-b of ``a`` and ``b`` (n,) under each row of ``w`` (R, n).
+
+    Where all values are equal it is 0: they say nothing.
+    """
     first, second = (np.sign(values[:, None] - values[None, :]) for values in (a, b))
-    rng = np.random.default_rng(n)
-    w = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=RESAMPLES)])
     both, one, other = (((w @ m) * w).sum(1) for m in (first * second, first**2, second**2))
     scale = np.sqrt(one * other)
-    tau = np.where(scale > 0, both / np.where(scale > 0, scale, 1.0), 0.0)
-    low, high = np.quantile(tau[1:], [(1 - COVERED) / 2, (1 + COVERED) / 2])
-    return float(tau[0]), float(low), float(high)
+    return np.asarray(np.where(scale > 0, both / np.where(scale > 0, scale, 1.0), 0.0))
+
+
+def interval(values: np.ndarray, covered: float = COVERED) -> tuple[float, float, float]:
+    """Return the first of ``values`` and the interval that holds ``covered`` of the others, the resampled ones."""
+    low, high = np.quantile(values[1:], [(1 - covered) / 2, (1 + covered) / 2])
+    return float(values[0]), float(low), float(high)

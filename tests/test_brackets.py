@@ -184,6 +184,7 @@ def test_brackets_are_run_as_the_paper_says(name, workers):
         "bohb": [[9, 3, 1], [0, 5, 1], [0, 0, 3]],
     }[name]
     make = partial(schedulers.get("hyperband"), sizes=name) if name == "keras-tuner" else schedulers.get(name)
+    make = partial(make, doubt=False) if name == "halving" else make  # results here are noise on every rung
     for seed in range(125):
         scheduler = make(random_strategy(), LADDER)
 

@@ -12,7 +12,7 @@ import nas
 from estimators.dataset import load
 from estimators.estimator import Fidelity, Result
 from nas import warm_start
-from nas.cli import _signal, main
+from nas.cli import _ranking, _signal, main
 from nas.executor import Executor
 from nas.folder import Settings
 from nas.plan import Finals
@@ -271,11 +271,15 @@ def test_a_search_begins_with_picks_and_says_how_true_they_were(quick, small, tm
     assert "tracker failed" not in run.history.events and run.history.taken == 3
     signals = {one["signal"]: one for one in run.status()["signals"]}
     assert set(signals) == {"parameters", "macs", "vote"} and signals["vote"]["trials"] == 6
+    (rung,) = run.status()["fidelities"]  # two of the six went on, and one of them to the last rung
+    assert rung["below"] == {"epochs": 4, "data": 1.0, "side": 1.0} and rung["above"]["epochs"] == 12
+    assert (rung["trials"], rung["of"], rung["trusted"]) == (2, 6, True) and rung["regret"]["value"] >= 0
     main(["show", str(run.folder.path)])
-    assert f"signal {_signal(signals['vote'])}" in capsys.readouterr().out
-    assert b"signal/vote/tau" in b"".join(
-        p.read_bytes() for p in (run.folder.path / "tensorboard").glob("events*")
-    )
+    shown = capsys.readouterr().out
+    assert f"signal {_signal(signals['vote'])}" in shown and f"fidelity {_ranking(rung)}" in shown
+    drawn = b"".join(p.read_bytes() for p in (run.folder.path / "tensorboard").glob("events*"))
+    for name in (b"signal/vote/tau", b"fidelity/4 epochs to 12 epochs/tau", b"12 epochs/regret high"):
+        assert name in drawn
 
     kept, stopped = Session._keep_up, []
 

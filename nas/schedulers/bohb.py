@@ -47,7 +47,7 @@ class Bohb(Scheduler):
 
     def _start(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Start | Done:
         index, space = len(trials), self.strategy.problem.space
-        fidelity = self.ladder[self.rounds.first(index).rung]
+        fidelity = self.ladder[self.rounds.first(trials).rung]
         if index % EVERY == EVERY - 1:
             key = np.random.SeedSequence(self.strategy.seed, spawn_key=(index, 0, 0, RANDOM))
             start = drawn(self.strategy, space.sample, np.random.default_rng(key), fidelity, "random")

@@ -17,20 +17,28 @@ from nas.trial import Trial
 
 @schedulers.register("halving")
 class Halving(Scheduler):
-    """Brackets of ``eta ** (R - 1)`` designs, one after the other."""
+    """Brackets of ``eta ** (R - 1)`` designs, one after the other.
+
+    Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the papers.
+    """
 
     def __init__(
-        self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),), *, eta: int = 3
+        self,
+        strategy: Strategy,
+        ladder: Sequence[Fidelity] = (Fidelity(),),
+        *,
+        eta: int = 3,
+        doubt: bool = True,
     ) -> None:
         super().__init__(strategy, ladder)
         self.eta, top = checked_eta("halving", eta), len(self.ladder) - 1
         bracket = tuple(Stage(eta ** (top - rung), rung) for rung in range(top + 1))
-        self.rounds = Rounds(strategy.problem, self.ladder, [bracket])
+        self.rounds = Rounds(strategy.problem, self.ladder, [bracket], doubt=doubt)
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
         return self.next_of(
             lambda may: self.rounds.due(trials, may),
-            lambda: self.start(trials, pending, self.ladder[0]),
+            lambda: self.start(trials, pending, self.ladder[self.rounds.first(trials).rung]),
             pending,
             may_start,
         )

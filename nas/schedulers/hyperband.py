@@ -32,10 +32,9 @@ class Hyperband(Scheduler):
         self.rounds = Rounds(strategy.problem, self.ladder, brackets)
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        rung = self.rounds.first(len(trials)).rung
         return self.next_of(
             lambda may: self.rounds.due(trials, may),
-            lambda: self.start(trials, pending, self.ladder[rung]),
+            lambda: self.start(trials, pending, self.ladder[self.rounds.first(trials).rung]),
             pending,
             may_start,
         )

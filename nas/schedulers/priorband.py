@@ -68,7 +68,7 @@ class PriorBand(Scheduler):
         return self.rounds.keeps(trials)
 
     def _start(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Start | Done:
-        rung = self.rounds.first(len(trials)).rung
+        rung = self.rounds.first(trials).rung
         if not trials:
             return self.start(trials, pending, self.ladder[rung])
         key = np.random.SeedSequence(self.strategy.seed, spawn_key=(len(trials), 0, 0, ENSEMBLE))

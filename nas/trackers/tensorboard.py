@@ -28,6 +28,7 @@ from tensorboard.plugins.text.metadata import create_summary_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from nas.fidelity_trust import Ranking
 from nas.tracker import Tracker, trackers
 from nas.trial import Metrics, Problem, Step, Trial
 from nas.trust import Trust
@@ -109,13 +110,11 @@ class TensorBoard(Tracker):
         self._best = best.number
         self._write(self.root, events)
 
-    def compared(self, signals: Sequence[Trust], step: int) -> None:
-        events = [
-            _scalar_event(f"signal/{one.signal}/{name}", value, step)
-            for one in signals
-            for name, value in (("tau", one.tau), ("low", one.low), ("high", one.high))
-        ]
-        self._write(self.root, events)
+    def compared(self, signals: Sequence[Trust | Ranking], step: int) -> None:
+        self._write(
+            self.root,
+            [_scalar_event(name, value, step) for one in signals for name, value in one.scalars.items()],
+        )
 
     def ended(self, trials: Mapping[int, Trial], best: Trial | None, summary: Mapping[str, Any]) -> None:
         if summary.get("state") == "finished":

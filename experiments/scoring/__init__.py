@@ -1,0 +1,1 @@
+"""How low rungs are scored under a long schedule."""
