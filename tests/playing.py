@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from estimators.estimator import Fidelity
-from nas.scheduler import Continue, Start
+from nas.scheduler import Continue, Fork, Start
 from nas.strategy import strategies
 from nas.trial import Constraint, Objective, Problem, Step, Trial
 from search_spaces.space import Float, Space
@@ -44,9 +44,18 @@ def asked(trials, action, index=0):
     if isinstance(action, Start):
         number = len(trials)
         trial = Trial(number, action.config, lineage=number, key=action.config.id)
+    elif isinstance(action, Fork):
+        number, parent = len(trials), trials[action.parent]
+        about = {"parent": parent.number, "lineage": parent.lineage, "replaces": action.replaces}
+        trial = Trial(number, action.config, key=action.config.id, **about)
     else:
         trial = trials[action.trial]
     return replace(trial, asked=Step(index, trial.number, action.fidelity))
+
+
+def begun(trials):
+    """Return the numbers of the trials that are no forks."""
+    return [number for number, trial in trials.items() if not trial.fork]
 
 
 def play(scheduler, measure, *, starts, workers=1, seed=0, watch=lambda action, trials, flights: None):
@@ -55,9 +64,9 @@ def play(scheduler, measure, *, starts, workers=1, seed=0, watch=lambda action, 
     trials, flights = {}, []
     while True:
         while len(flights) < workers:
-            action = scheduler.ask(trials, sorted(flights), len(trials) < starts)
+            action = scheduler.ask(trials, sorted(flights), len(begun(trials)) < starts)
             watch(action, trials, flights)
-            if not isinstance(action, Start | Continue):
+            if not isinstance(action, Start | Continue | Fork):
                 break
             trial = asked(trials, action)
             if isinstance(action, Start):

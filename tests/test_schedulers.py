@@ -4,12 +4,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from playing import LADDER, LINE, noise, play, problem, random_strategy
+from playing import LADDER, LINE, begun, noise, play, problem, random_strategy
 
 from estimators.estimator import Estimator, Result
 from nas.executor import executors
 from nas.rungs import best_first, step_at
-from nas.scheduler import Continue, Done, Start, schedulers
+from nas.scheduler import Continue, Done, Fork, Start, schedulers
 from nas.study import Finished, Study
 from nas.trial import Budget
 from search_spaces.space import Choice, Float, Int, Space
@@ -56,12 +56,15 @@ def test_nothing_leaves_the_ladder_or_goes_on_that_must_not(scheduler, workers):
         assert not ended or isinstance(action, Done)
         if isinstance(action, Start):
             assert action.fidelity in LADDER and action.config.id not in started
-            assert len(trials) < 40
+            assert len(begun(trials)) < 40
             started.add(action.config.id)
         elif isinstance(action, Continue):
             trial = trials[action.trial]
             assert action.fidelity in LADDER and action.fidelity.cost > trial.last.fidelity.cost
             assert not trial.failed and trial.asked is None and action.trial not in flights
+        elif isinstance(action, Fork):
+            parent, rung = trials[action.parent], action.fidelity
+            assert rung in LADDER and not parent.failed and not step_at(parent, rung)
         elif isinstance(action, Done):
             ended.append(action)
         else:
@@ -70,7 +73,7 @@ def test_nothing_leaves_the_ladder_or_goes_on_that_must_not(scheduler, workers):
     trials = play(
         made(scheduler, random_strategy(), LADDER), by_noise(0.2), starts=40, workers=workers, watch=watch
     )
-    assert len(trials) == 40 and all(trial.asked is None for trial in trials.values())
+    assert len(begun(trials)) == 40 and all(trial.asked is None for trial in trials.values())
     assert any(step_at(trial, LADDER[-1]) for trial in trials.values())
 
 
@@ -138,9 +141,8 @@ def test_killed_with_evaluations_in_flight_it_goes_on_as_if_not(scheduler, tmp_p
 def test_an_exhausted_space_ends_cleanly(scheduler):
     study = Study(SMALL, strategy="random", scheduler=scheduler, ladder=LADDER)
     study.optimize(lambda config, context: config["a"] + "xyz".index(config["b"]) + 1 / context.epochs)
-    assert (
-        study.exhausted and len({trial.config for trial in study.trials}) == len(study.trials) == SMALL.size
-    )
+    started = [trial.config for trial in study.trials if not trial.fork]
+    assert study.exhausted and len(set(started)) == len(started) == SMALL.size
     assert study.best_fidelity == LADDER[-1]
     with pytest.raises(Finished):
         study.ask()
@@ -153,7 +155,7 @@ def test_without_starts_only_what_is_under_way_goes_on(scheduler):
     study = Study(MIXED, strategy="random", scheduler=scheduler, ladder=LADDER)
     advance(study, 7)
     study.optimize(loss, trials=0)
-    assert len(study.trials) == 7 and all(trial.asked is None for trial in study.trials)
+    assert study.history.starts == 7 and all(trial.asked is None for trial in study.trials)
     assert isinstance(study.scheduler.ask(study.searched, [], may_start=False), Done)
 
 
