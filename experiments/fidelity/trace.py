@@ -13,7 +13,7 @@ from experiments.fidelity.task import Task
 
 
 class Piece(NamedTuple):
-    """A training of ``row`` over epochs ``start`` + 1 to ``stop``; the last is that of the divergence, if there is one."""
+    """A training of ``row`` over epochs ``start`` + 1 to ``stop``: to that of its divergence, if there is one."""
 
     row: int
     start: int
