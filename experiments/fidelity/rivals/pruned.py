@@ -93,9 +93,7 @@ def search(worker: Worker, seed: int, pruner: Callable[[int], optuna.pruners.Bas
     task = worker.task
     tpe = optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
     sampler = RowSampler(tpe, task)
-    study = optuna.create_study(
-        sampler=sampler, pruner=pruner(task.epochs), study_name=f"{task.name}-{seed}"
-    )
+    study = optuna.create_study(sampler=sampler, pruner=pruner(task.epochs), study_name=f"{task.name}-{seed}")
     while not worker.over:
         trial = study.ask()
         row = sampler.pool.take(Configuration(suggest(trial, task.space)))
