@@ -64,40 +64,35 @@ def test_betas_are_read_as_their_distance_to_1_and_what_rounding_moved_lies_insi
     taskset.adam_space().check(config)
 
 
-def curve_rows(space: Space) -> list[dict]:
-    rng = np.random.default_rng(0)
-    rows = []
-    for number in range(3):
-        config = dict(space.sample(rng))
-        for seed in (0, 1):
-            points = [
-                {"accuracy": 0.1 * epoch + 0.01 * number + 0.001 * seed, "loss": 1.0, "seconds": 2.0 + number}
-                for epoch in range(1, 4)
-            ]
-            failed = number == 2 and seed == 0
-            rows.append(
-                {
-                    "space": "chain",
-                    "number": number,
-                    "seed": seed,
-                    "config": config,
-                    "curve": points[:1] if failed else points,
-                    "error": "nan: loss is nan" if failed else None,
-                }
-            )
-    return rows
+def curve_row(number: int, seed: int, config: dict, epochs: int, error: str | None) -> dict:
+    points = [
+        {"accuracy": 0.1 * epoch + 0.01 * number + 0.001 * seed, "loss": 1.0, "seconds": 2.0 + number}
+        for epoch in range(1, epochs + 1)
+    ]
+    about = {"space": "chain", "number": number, "seed": seed, "config": config}
+    return {**about, "curve": points, "error": error}
 
 
-def test_our_curves_are_read_by_seed_and_failed_trainings_end_in_nan():
+def test_our_curves_are_read_by_seed_failed_ones_end_in_nan_and_stopped_ones_stay():
     space = curves.curve_space("chain")
-    first, second, third = (curves.task_of("chain", space, curve_rows(space), search) for search in range(3))
-    np.testing.assert_allclose(first.losses[:2], [[0.9, 0.8, 0.7], [0.89, 0.79, 0.69]])
-    np.testing.assert_allclose(first.losses[2], [0.88, NAN, NAN])
+    rng = np.random.default_rng(0)
+    configs = [dict(space.sample(rng)) for _ in range(3)]
+    rows = [curve_row(number, 1, configs[number], 3, None) for number in (2, 1, 0)]
+    rows += [curve_row(number, 0, configs[number], 3 - number, None) for number in (0, 1)]
+    rows.append(curve_row(2, 0, configs[2], 1, "nan: loss is nan"))
+    first, second, third = (curves.task_of("chain", space, rows, search) for search in range(3))
+    np.testing.assert_allclose(first.losses, [[0.9, 0.8, 0.7], [0.89, 0.79, 0.79], [0.88, NAN, NAN]])
+    np.testing.assert_allclose(first.seconds, [[2.0, 2.0, 2.0], [3.0, 3.0, 0.03], [4.0, 4.0, 4.0]])
     np.testing.assert_allclose(second.losses[2], [0.879, 0.779, 0.679])
     np.testing.assert_array_equal(third.losses, first.losses)
-    np.testing.assert_array_equal(first.seconds[2], [4.0, 4.0, 4.0])
-    assert first.budget == pytest.approx(curves.FULLS * 9.0)
+    assert second.budget == pytest.approx(curves.FULLS * 9.0)
     assert first.units.shape == (3, space.dimensions)
+
+
+def test_a_torn_last_line_of_a_table_is_not_read(tmp_path):
+    (tmp_path / "torn.jsonl").write_text('{"number": 0}\n{"number"')
+    assert curves.rows_of(tmp_path / "torn.jsonl") == ({"number": 0},)
+    assert curves.rows_of(tmp_path / "missing.jsonl") == ()
 
 
 def test_the_split_halves_the_tasks_and_a_wrong_name_is_guessed():
@@ -173,7 +168,7 @@ def test_the_same_seed_trains_the_same_and_simulate_lists_each_finite_epoch():
 
 
 class Even(Full):
-    spacing: ClassVar[str] = "even"
+    spacing: ClassVar[str] = "fine"
 
 
 def test_ladders():

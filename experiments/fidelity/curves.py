@@ -1,8 +1,8 @@
 """Our own curves: designs of ``chain`` and ``mobile`` with their recipes, 15 epochs each on Fashion-MNIST, two seeds.
 
-A line of ``experiments/curves/table.jsonl`` is one training: ``space``, ``number`` of the design, ``seed``, ``config``,
-``curve``, a map of ``accuracy``, ``loss`` and ``seconds`` per epoch, and ``error``, null where there was none. The
-loss of a task is the validation error, 1 - accuracy; search r reads the trainings of seed r modulo their number.
+A line of ``experiments/curves/table-SPACE.jsonl`` is one training: ``space``, ``number`` of the design, ``seed``,
+``config``, ``curve``, a map of ``accuracy``, ``loss`` and ``seconds`` per epoch, and ``error``, null where there was
+none. The loss of a task is the validation error, 1 - accuracy; search r reads the trainings of seed r modulo 2.
 """
 
 import json
@@ -20,9 +20,10 @@ from search_spaces.architecture import SearchSpace, family
 from search_spaces.recipe import recipe_space
 from search_spaces.space import Space
 
-TABLE = ROOT / "experiments/curves/table.jsonl"
+FOLDER = ROOT / "experiments/curves"
 SHAPE, CLASSES, IMAGES = (1, 28, 28), 10, 6_000
 FULLS = 15
+IDLE = 0.01  # share of an epoch that an epoch after an early stop costs: it is looked up, not trained
 
 Row = Mapping[str, Any]
 
@@ -35,7 +36,8 @@ def curve_space(name: str) -> Space:
 def task_of(name: str, space: Space, rows: Sequence[Row], search: int) -> Task:
     """Return the task of ``rows``, all of one family, that search number ``search`` is shown.
 
-    Epochs that a failed training lacks are NaN and cost as much as its mean epoch, or as that of all.
+    A training that stopped early keeps its last loss, for next to nothing. One that failed has none from there on, and
+    would have cost its mean epoch, or that of all. A design whose training with this seed is not recorded is left out.
     """
     seeds = sorted({row["seed"] for row in rows})
     chosen = sorted(
@@ -43,32 +45,37 @@ def task_of(name: str, space: Space, rows: Sequence[Row], search: int) -> Task:
     )
     epochs = max(len(row["curve"]) for row in chosen)
     configs = tuple(space.check(row["config"]) for row in chosen)
-    losses = 1.0 - np.array([_column(row, "accuracy", epochs) for row in chosen])
-    losses = np.where(np.logical_or.accumulate(np.isnan(losses), axis=1), np.nan, losses)
-    seconds = np.array([_column(row, "seconds", epochs) for row in chosen])
-    return Task(name, space, configs, losses, _filled(seconds), FULLS)
+    losses = np.array([_errors(row, epochs) for row in chosen])
+    typical = float(np.mean([point["seconds"] for row in chosen for point in row["curve"]]))
+    seconds = np.array([_seconds(row, epochs, typical) for row in chosen])
+    return Task(name, space, configs, losses, seconds, FULLS)
 
 
-def _column(row: Row, metric: str, epochs: int) -> list[float]:
-    known = [float(point[metric]) for point in row["curve"]]
-    return known + [math.nan] * (epochs - len(known))
+def _errors(row: Row, epochs: int) -> list[float]:
+    known = [1.0 - float(point["accuracy"]) for point in row["curve"]]
+    rest = math.nan if row["error"] else known[-1]
+    return known + [rest] * (epochs - len(known))
 
 
-def _filled(seconds: np.ndarray) -> np.ndarray:
-    known = np.isfinite(seconds)
-    means = np.where(known, seconds, 0.0).sum(1) / np.maximum(known.sum(1), 1)
-    means = np.where(known.any(1), means, seconds[known].mean())
-    return np.where(known, seconds, means[:, None])
+def _seconds(row: Row, epochs: int, typical: float) -> list[float]:
+    known = [float(point["seconds"]) for point in row["curve"]]
+    mean = sum(known) / len(known) if known else typical
+    return known + [mean if row["error"] else IDLE * mean] * (epochs - len(known))
+
+
+def table(name: str) -> Path:
+    """Return where the curves of the family ``name`` are kept."""
+    return FOLDER / f"table-{name}.jsonl"
 
 
 @cache
-def rows_of(path: Path, name: str) -> tuple[Row, ...]:
-    """Return the lines of the table at ``path`` that are of the family ``name``."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return tuple(row for row in map(json.loads, lines) if row["space"] == name)
+def rows_of(path: Path) -> tuple[Row, ...]:
+    """Return the lines of the table at ``path``; none where there is none yet. A last line that was torn is none."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return tuple(json.loads(line) for line in lines if line.endswith("\n"))
 
 
 @cache
 def read(name: str, search: int = 0) -> Task:
     """Return the task of the family ``name``, such as ``chain``, for search number ``search``."""
-    return task_of(name, curve_space(name), rows_of(TABLE, name), search)
+    return task_of(name, curve_space(name), rows_of(table(name)), search)

@@ -61,11 +61,11 @@ class Rows(Strategy):
 def ladder_of(scheduler: Made, epochs: int) -> tuple[Fidelity, ...]:
     """Return fidelities up to ``epochs``: a third, a ninth, ... down to 1, or some ten even ones.
 
-    Which of them a scheduler says by its class attribute ``spacing``, ``"geometric"`` where it has none.
+    A scheduler that takes small steps says so by its class attribute ``spacing``; without it rungs are geometric.
     """
     made: Any = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler
     made = getattr(made, "func", made)
-    if getattr(made, "spacing", "geometric") == "even":
+    if getattr(made, "spacing", "geometric") != "geometric":
         rungs = {round(epochs * rung / EVEN) for rung in range(1, EVEN + 1)}
     else:
         rungs = {max(1, round(epochs / ETA**rung)) for rung in range(epochs.bit_length())}

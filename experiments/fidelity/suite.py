@@ -32,7 +32,7 @@ def task(name: str, search: int = 0) -> Task:
 
 def there(name: str) -> bool:
     """Return whether the curves of the task ``name`` are on this machine."""
-    return bool(curves.rows_of(curves.TABLE, name)) if name in OURS else taskset.DATA.exists()
+    return bool(curves.rows_of(curves.table(name))) if name in OURS else taskset.DATA.exists()
 
 
 def names_of(text: str) -> list[str]:
