@@ -1,6 +1,7 @@
 """Schedulers in simulation: what is read, who gets which row, the simulated clock, and how searches are scored."""
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import ClassVar
 
@@ -13,8 +14,10 @@ from experiments.fidelity.rivals import baselines, kept
 from experiments.fidelity.simulate import ladder_of, replay, simulate
 from experiments.fidelity.task import Pool, Task
 from experiments.fidelity.trace import Piece
-from nas.scheduler import schedulers
+from nas.scheduler import Done, Start, schedulers
 from nas.schedulers.full import Full
+from nas.strategies.random import Random
+from nas.trial import Trial
 from search_spaces.space import Configuration, Float, Space
 
 SPACE = Space(x=Float(0.0, 1.0), y=Float(0.0, 1.0))
@@ -109,7 +112,7 @@ def test_a_proposal_gets_the_nearest_row_that_is_not_started():
     pool = Pool(small())
     wanted = Configuration({"x": 0.04, "y": 0.0})
     assert [pool.take(wanted) for _ in range(5)] == [0, 1, 2, 4, 3]
-    assert pool.take(wanted) is None
+    assert not pool.free.any()
 
 
 def test_a_row_that_is_asked_for_itself_is_given_once():
@@ -121,6 +124,25 @@ def test_a_row_that_is_asked_for_itself_is_given_once():
 def test_a_search_starts_no_row_twice_and_ends_with_the_table():
     pieces = replay(small(fulls=50), "full", "random")
     assert sorted(piece.row for piece in pieces) == list(range(5))
+
+
+class Stranger(Full):
+    """Draws its designs itself."""
+
+    def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
+        return Start(SPACE.sample(np.random.default_rng(len(trials))), fidelity)
+
+
+def test_strategies_are_told_where_losses_were_measured_whoever_drew_the_design():
+    told = list[Trial]()
+
+    class Spy(Random):
+        def tell(self, trial: Trial) -> None:
+            told.append(trial)
+
+    replay(small(), Stranger, Spy)
+    assert len(told) == 4  # one of them diverged a quarter before its end
+    assert {trial.config for trial in told} <= set(small().configs)
 
 
 # the simulated clock

@@ -7,7 +7,8 @@ The study is ``nas.Study`` through ask and tell, in memory; the seconds it is to
 that is free asks at once; results are told in the order in which trainings end.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from heapq import heappop, heappush
 from typing import Any
@@ -17,45 +18,37 @@ import numpy as np
 from estimators.estimator import Fidelity, Result
 from experiments.fidelity.task import Pool, Task
 from experiments.fidelity.trace import Piece, observed
-from nas.scheduler import schedulers
-from nas.strategy import EXHAUSTED, Exhausted, Strategy, strategies
+from nas.scheduler import Action, Fork, Scheduler, Start, schedulers
+from nas.strategy import Strategy
 from nas.study import Finished, Study
-from nas.trial import Problem, Trial
-from search_spaces.space import Configuration
+from nas.trial import Trial
 
 ETA = 3
 EVEN = 10  # rungs of a scheduler that takes small steps
 Made = str | Callable[..., Any]  # a registered name, or what builds a scheduler or a strategy
 
 
-class Rows(Strategy):
-    """Proposes the free row of a table that is nearest to what the strategy ``inner`` proposes."""
+class OnRows(Scheduler):
+    """Asks the scheduler ``inner``; what it would start is replaced by the free row of a table that is nearest."""
 
-    baseline = False
-
-    def __init__(self, problem: Problem, *, seed: int = 0, inner: Made, pool: Pool) -> None:
-        super().__init__(problem, seed=seed)
-        make = strategies.get(inner) if isinstance(inner, str) else inner
-        self.inner: Strategy = make(problem, seed=seed)
+    def __init__(
+        self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),), *, inner: Made, pool: Pool
+    ) -> None:
+        super().__init__(strategy, ladder)
+        make = schedulers.get(inner) if isinstance(inner, str) else inner
+        self.inner: Scheduler = make(strategy, ladder)
         self.pool = pool
 
+    def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
+        action = self.inner.ask(trials, pending, may_start and bool(self.pool.free.any()))
+        assert not isinstance(action, Fork), "the weights of a parent are in no table"
+        if isinstance(action, Start):
+            row = self.pool.take(action.config)
+            return replace(action, config=self.pool.task.configs[row])
+        return action
+
     def tell(self, trial: Trial) -> None:
-        super().tell(trial)
         self.inner.tell(trial)
-
-    def started(self, key: str) -> None:
-        super().started(key)
-        self.inner.started(key)
-
-    def propose(
-        self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
-    ) -> Configuration | Exhausted:
-        if index == 0 and self.inner.baseline:
-            wanted: Configuration | Exhausted = self.problem.space.default()
-        else:
-            wanted = self.inner.propose(rng, index, pending)
-        row = None if isinstance(wanted, Exhausted) else self.pool.nearest(wanted)
-        return EXHAUSTED if row is None else self.pool.task.configs[row]
 
 
 def ladder_of(scheduler: Made, epochs: int) -> tuple[Fidelity, ...]:
@@ -86,21 +79,21 @@ def replay(
     """
     budget = task.budget / workers if budget is None else budget
     pool = Pool(task)
-    made = partial(Rows, inner=strategy, pool=pool)
+    made = partial(OnRows, inner=scheduler, pool=pool)
     ladder = ladder_of(scheduler, task.epochs)
-    with Study(task.space, strategy=made, scheduler=scheduler, ladder=ladder, seed=seed) as study:
+    with Study(task.space, strategy=strategy, scheduler=made, ladder=ladder, seed=seed) as study:
         return run(study, pool, budget, workers)
 
 
 def run(study: Study, pool: Pool, budget: float, workers: int) -> tuple[Piece, ...]:
     """Keep ``workers`` busy until simulated second ``budget``; return their trainings in the order of their starts."""
-    now, pieces, rows = 0.0, list[Piece](), dict[int, int]()
+    now, pieces = 0.0, list[Piece]()
     flights: list[tuple[float, int, int]] = []  # end, place among the pieces, trial
     while True:
         while len(flights) < workers and now < budget:
-            trial = asked(study, busy=bool(flights))
-            if trial is None or (piece := begun(pool, trial, rows, now)) is None:
+            if (trial := asked(study, busy=bool(flights))) is None:
                 break
+            piece = begun(pool, trial, now)
             heappush(flights, (piece.end(pool.task), len(pieces), trial.number))
             pieces.append(piece)
         if not flights:
@@ -121,14 +114,10 @@ def asked(study: Study, *, busy: bool) -> Trial | None:
         raise
 
 
-def begun(pool: Pool, trial: Trial, rows: dict[int, int], now: float) -> Piece | None:
-    """Return the training that ``trial`` asks for, and keep its row in ``rows``; None where no row is free."""
-    assert trial.asked is not None and trial.parent is None, "weights of a parent are in no table"
-    if trial.number not in rows:
-        if (row := pool.take(trial.config)) is None:
-            return None
-        rows[trial.number] = row
-    row, start = rows[trial.number], trial.asked.start
+def begun(pool: Pool, trial: Trial, now: float) -> Piece:
+    """Return the training that ``trial`` asks for."""
+    assert trial.asked is not None
+    row, start = pool.rows[trial.config], trial.asked.start
     return Piece(row, start, pool.task.lived(row, start, trial.asked.fidelity.epochs), now)
 
 

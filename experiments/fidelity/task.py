@@ -74,20 +74,18 @@ class Pool:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.free = np.ones(len(task.configs), bool)
-        self._rows = {config: row for row, config in enumerate(task.configs)}
+        self.rows = {config: row for row, config in enumerate(task.configs)}
 
-    def nearest(self, config: Mapping[str, Value]) -> int | None:
-        """Return the row of the free design nearest to ``config``, the first of equals; None where none is free."""
-        if not self.free.any():
-            return None
+    def nearest(self, config: Mapping[str, Value]) -> int:
+        """Return the row of the free design nearest to ``config``, the first of equals; one must be free."""
+        assert self.free.any()
         distances = ((self.task.units - self.task.space.encode(config)) ** 2).sum(1)
         return int(np.where(self.free, distances, np.inf).argmin())
 
-    def take(self, config: Configuration) -> int | None:
-        """Return the row that a start of ``config`` begins, no longer free from then on; None where none is free."""
-        row = self._rows.get(config)
+    def take(self, config: Configuration) -> int:
+        """Return the row that a start of ``config`` begins, no longer free from then on."""
+        row = self.rows.get(config)
         if row is None or not self.free[row]:
             row = self.nearest(config)
-        if row is not None:
-            self.free[row] = False
+        self.free[row] = False
         return row

@@ -11,8 +11,8 @@ TOP = 10  # designs that go on: the best of 1, 3, 5, 8, 10, 12, 14, 16 on the de
 def random_search(worker: Worker, seed: int) -> None:
     """Train random designs, each to the end."""
     rng, pool = np.random.default_rng(seed), Pool(worker.task)
-    while not worker.over and (row := pool.take(worker.task.space.sample(rng))) is not None:
-        worker.train(row, worker.task.epochs)
+    while not worker.over and pool.free.any():
+        worker.train(pool.take(worker.task.space.sample(rng)), worker.task.epochs)
 
 
 def one_epoch_top_k(worker: Worker, seed: int, top: int = TOP) -> None:
@@ -23,7 +23,8 @@ def one_epoch_top_k(worker: Worker, seed: int, top: int = TOP) -> None:
     rng, pool, task = np.random.default_rng(seed), Pool(worker.task), worker.task
     reserved = top * float(task.seconds[:, 1:].sum(1).mean())
     first: dict[int, float] = {}
-    while worker.now < task.budget - reserved and (row := pool.take(task.space.sample(rng))) is not None:
+    while worker.now < task.budget - reserved and pool.free.any():
+        row = pool.take(task.space.sample(rng))
         first[row] = worker.train(row, 1)
     for row in sorted(first, key=lambda row: (np.isnan(first[row]), first[row])):
         if worker.over:

@@ -41,7 +41,6 @@ def search(worker: Worker, seed: int) -> None:
             if vector.tobytes() not in rows:
                 values = {s.path: s.parameter.value(u) for s, u in zip(task.space.slots, vector, strict=True)}
                 row = pool.take(Configuration(values))
-                assert row is not None
                 vector = task.units[row].copy()
                 rows[vector.tobytes()] = row
             loss = worker.train(rows[vector.tobytes()], round(float(job["fidelity"])))

@@ -69,8 +69,10 @@ class RowSampler(optuna.samplers.BaseSampler):
                 if path not in drawn:
                     drawn[path] = self.inner.sample_independent(study, trial, path, self.distributions[path])
                 values[path] = _decoded(slot.parameter, drawn[path])
-        row = self.pool.nearest(values)
-        assert row is not None
+        return self.params(self.pool.nearest(values))
+
+    def params(self, row: int) -> dict[str, Any]:
+        """Return the parameters of ``row`` as Optuna has them."""
         config = self.pool.task.configs[row]
         return {path: _encoded(self.slots[path].parameter, config[path]) for path in config}
 
@@ -97,14 +99,9 @@ def search(worker: Worker, seed: int, pruner: Callable[[int], optuna.pruners.Bas
     while not worker.over:
         trial = study.ask()
         row = sampler.pool.take(Configuration(suggest(trial, task.space)))
-        assert row is not None and all(trial.params[p] == v for p, v in _params(sampler, row).items())
+        assert trial.params == sampler.params(row)
         told = train(worker, trial, row)
         study.tell(trial, told, state=None if told is not None else optuna.trial.TrialState.PRUNED)
-
-
-def _params(sampler: RowSampler, row: int) -> dict[str, Any]:
-    config = sampler.pool.task.configs[row]
-    return {path: _encoded(sampler.slots[path].parameter, config[path]) for path in config}
 
 
 def train(worker: Worker, trial: optuna.Trial, row: int) -> float | None:
