@@ -196,7 +196,7 @@ class Even(Full):
 def test_ladders():
     assert [one.epochs for one in ladder_of("halving", 50)] == [1, 2, 6, 17, 50]
     assert [one.epochs for one in ladder_of("halving", 15)] == [1, 2, 5, 15]
-    assert ladder_of(partial(Even), 50) == tuple(Fidelity(epochs) for epochs in range(5, 51, 5))
+    assert ladder_of(partial(Even), 50) == tuple(map(Fidelity, (1, *range(5, 51, 5))))
 
 
 @pytest.mark.parametrize("name", [name for name in schedulers.names() if name != "pbt"])
