@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.fidelity import scores
-from experiments.fidelity.searches import RIVALS, Searches
+from experiments.fidelity.searches import Searches
 from experiments.fidelity.suite import task
 from experiments.tables.scores import FLOOR, Ratio, losses, ratio
 
@@ -91,8 +91,3 @@ def worse(by_task: Mapping[str, Searches], others: Mapping[str, Searches]) -> di
         )
         logs[name] = mine - theirs
     return losses(logs)
-
-
-def rivals_there(found: Mapping[str, Mapping[str, Searches]], names: Sequence[str]) -> list[str]:
-    """Return the rivals that have searches of all of ``names``."""
-    return [who for who in RIVALS if all(found[who].get(name) for name in names)]

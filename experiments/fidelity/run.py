@@ -42,8 +42,10 @@ class Run:
         self.record.show(claim, value, bar, holds, seeds=list(seeds), command=command)
 
     def standing(self, who: str, by_task: Mapping[str, Searches], workers: int = 1) -> None:
-        """Record and print where ``who`` stands in each group of tasks."""
+        """Record and print where ``who`` stands in each group of tasks that it has searched."""
         for group, names in self.groups().items():
+            if not all(by_task[name] for name in names):
+                continue
             found = compare.standing({name: by_task[name] for name in names}, workers)
             print(f"{group:12} {who:28} {found}", flush=True)
             self.record.add(f"{group}: {who}", {**asdict(found), "tasks": len(names)})
@@ -59,15 +61,14 @@ class Run:
 
 
 def rivals_of(run: Run) -> dict[str, dict[str, Searches]]:
-    """Return the searches of all rivals that have searched every task of a group."""
+    """Return the searches of all rivals, of the tasks that each has searched."""
     return {who: searches.rival(who, run.names, run.seeds()) for who in searches.RIVALS}
 
 
 def schedulers(run: Run) -> None:
     """All schedulers with random designs, and the rivals."""
-    found = rivals_of(run)
-    for who in compare.rivals_there(found, run.names):
-        run.standing(f"rival {who}", found[who])
+    for who, found in rivals_of(run).items():
+        run.standing(f"rival {who}", found)
     for name in searches.simulated():
         ours = Ours(name)
         run.standing(str(ours), searches.run(ours, run.names, run.seeds()))
