@@ -96,7 +96,7 @@ def search(worker: Worker, seed: int, pruner: Callable[[int], optuna.pruners.Bas
     tpe = optuna.samplers.TPESampler(multivariate=True, group=True, seed=seed)
     sampler = RowSampler(tpe, task)
     study = optuna.create_study(sampler=sampler, pruner=pruner(task.epochs), study_name=f"{task.name}-{seed}")
-    while not worker.over:
+    while not worker.over and sampler.pool.free.any():
         trial = study.ask()
         row = sampler.pool.take(Configuration(suggest(trial, task.space)))
         assert trial.params == sampler.params(row)
