@@ -1,0 +1,1 @@
+"""Schedulers, ours and others', in simulation on recorded learning curves."""
