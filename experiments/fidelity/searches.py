@@ -32,6 +32,8 @@ MEASURED = (  # what decides what is trained
     "nas/waiting.py",
     "nas/ensemble.py",
     "nas/curves.py",
+    "nas/outlook.py",
+    "nas/fidelity_trust.py",
     "experiments/fidelity/simulate.py",
     "experiments/fidelity/task.py",
 )

@@ -18,13 +18,13 @@ import numpy as np
 from estimators.estimator import Fidelity, Result
 from experiments.fidelity.task import Pool, Task
 from experiments.fidelity.trace import Piece, observed
+from nas.plan import spaced
 from nas.scheduler import Action, Fork, Scheduler, Start, schedulers
 from nas.strategy import Strategy
 from nas.study import Finished, Study
 from nas.trial import Trial
 
 ETA = 3
-EVEN = 10  # rungs of a scheduler that takes small steps
 Made = str | Callable[..., Any]  # a registered name, or what builds a scheduler or a strategy
 
 
@@ -52,18 +52,12 @@ class OnRows(Scheduler):
 
 
 def ladder_of(scheduler: Made, epochs: int) -> tuple[Fidelity, ...]:
-    """Return fidelities up to ``epochs``: a third, a ninth, ... down to 1, or 1 and ten even ones.
-
-    A scheduler that takes small steps says so by its class attribute ``spacing``; without it rungs are geometric.
-    The first rung is 1 for all: starting at a tenth of a training doubled the regret of the even ones.
-    """
+    """Return fidelities up to ``epochs``: a third, a ninth, ... down to 1, or what the scheduler's ``spacing`` asks for."""
     made: Any = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler
     made = getattr(made, "func", made)
-    if getattr(made, "spacing", "geometric") != "geometric":
-        rungs = {1, *(round(epochs * rung / EVEN) for rung in range(1, EVEN + 1))}
-    else:
-        rungs = {max(1, round(epochs / ETA**rung)) for rung in range(epochs.bit_length())}
-    return tuple(Fidelity(rung) for rung in sorted(rungs))
+    rungs = {max(1, round(epochs / ETA**rung)) for rung in range(epochs.bit_length())}
+    ladder = [Fidelity(rung) for rung in sorted(rungs)]
+    return spaced(ladder, getattr(made, "spacing", "geometric"))
 
 
 def replay(
