@@ -111,7 +111,7 @@ def test_asha_takes_the_top_of_a_rung_as_optuna_does():
     There the rules are one. Optuna, where no trial waits, asks only then, and keeps the best of fewer than eta.
     """
     for seed, decisions in enumerate(PRUNERS["halving"]):
-        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=streams.ETA)
+        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=streams.ETA, doubt=False)
         trials = {}
 
         def report(number, rung, value, size, scheduler=scheduler, trials=trials):
@@ -138,7 +138,7 @@ def _promoted_at_once(scheduler, trials, number, rung, size):
 def test_asha_is_algorithm_two(workers):
     """Li et al. 2020: at every ask the paper's rule, by brute force over all results; 500 streams each."""
     for seed in range(500):
-        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=2 + seed % 3)
+        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=2 + seed % 3, doubt=False)
 
         def watch(action, trials, flights, eta=scheduler.eta):
             owed = _algorithm_two(trials, eta)

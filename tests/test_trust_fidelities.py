@@ -1,4 +1,4 @@
-"""Trust of fidelities against scipy, loops and examples by hand; halving that leaves out a rung that ranks nothing."""
+"""Trust of fidelities against scipy, loops and examples by hand; schedulers that pass a rung that ranks nothing."""
 
 import math
 from dataclasses import replace
@@ -250,11 +250,22 @@ def told_result(trial, loss, curves):
     return Result(metrics=curve[-1], curve=curve if curves else (), seconds=1.0)
 
 
-def searched(loss, trials, *, curves=True, ladder=LADDER, path=None, stops=(), at_once=1, **options):
+def searched(
+    loss,
+    trials,
+    *,
+    scheduler="halving",
+    curves=True,
+    ladder=LADDER,
+    path=None,
+    stops=(),
+    at_once=1,
+    **options,
+):
     """Search with ``at_once`` trials in flight that end in a random order; the store is opened anew after ``stops``."""
 
     def make(strategy, ladder):
-        return schedulers.get("halving")(strategy, ladder, **options)
+        return schedulers.get(scheduler)(strategy, ladder, **options)
 
     def opened():
         return Study(SPACE, strategy="random", scheduler=make, ladder=ladder, seed=3, storage=path)
@@ -314,13 +325,29 @@ def test_a_space_of_two_rungs_and_one_of_one_rung():
     assert found[-1] == 2  # nothing below tells: every design goes to the top at once
 
 
+def reached(trials, rung):
+    """Return the share of ``trials`` that were trained to ``rung``."""
+    return np.mean([any(step.fidelity.cost >= rung.cost for step in one.steps) for one in trials])
+
+
+def test_asha_lets_everybody_pass_a_rung_that_ranks_nothing():
+    late = slice(200, 280)
+    noisy = searched(useless_below(3), 300, scheduler="asha")
+    assert reached(noisy[late], MIDDLE) == 1 and 0.2 < reached(noisy[late], HIGH) < 0.5
+    for options in ({"doubt": False}, {}):
+        loss = useless_below(3 if options else 1)
+        found = searched(loss, 300, scheduler="asha", **options)
+        assert 0.2 < reached(found[late], MIDDLE) < 0.5
+
+
 @pytest.mark.parametrize("curves", [True, False])
-def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, curves):
-    options = {"curves": curves, "at_once": 4}
+@pytest.mark.parametrize("scheduler", ["halving", "asha"])
+def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, scheduler, curves):
+    options = {"curves": curves, "at_once": 4, "scheduler": scheduler}
     whole = searched(useless_below(3), 150, **options)
     stops = set(np.random.default_rng(1).integers(1, 200, 25).tolist())
     resumed = searched(useless_below(3), 150, path=tmp_path / "study.log", stops=stops, **options)
-    assert {1} <= set(starts(whole))
+    assert scheduler == "asha" or {1} <= set(starts(whole))
     for one, other in zip(whole, resumed, strict=True):
         assert one.config == other.config and one.pending == other.pending
         assert [step.fidelity for step in one.steps] == [step.fidelity for step in other.steps]

@@ -52,7 +52,7 @@ class OnRows(Scheduler):
 
 
 def ladder_of(scheduler: Made, epochs: int) -> tuple[Fidelity, ...]:
-    """Return fidelities up to ``epochs``: a third, a ninth, ... down to 1, or what the scheduler's ``spacing`` asks for."""
+    """Return fidelities up to ``epochs``: a third, a ninth, ... down to 1, or as the scheduler's ``spacing`` says."""
     made: Any = schedulers.get(scheduler) if isinstance(scheduler, str) else scheduler
     made = getattr(made, "func", made)
     rungs = {max(1, round(epochs / ETA**rung)) for rung in range(epochs.bit_length())}

@@ -3,16 +3,25 @@
 It promotes the best of the top 1/eta of a rung that did not go on yet, from the dearest rung down, and where there is
 none starts a design at the bottom. Failed trials count as results of their rung, the worst ones. With several
 objectives the top of a rung is that of ``nas.rungs.best_first``.
+
+With ``doubt`` a rung that has lost its say (``nas.fidelity_trust``) decides nothing: who comes to it goes on at once,
+as if it were not there, and is measured in passing. That is looked at again when an eighth more has been told.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 from estimators.estimator import Fidelity
 from nas.brackets import checked_eta
+from nas.fidelity_trust import earned
+from nas.rungs import step_at
 from nas.scheduler import Action, Continue, Scheduler, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 from nas.waiting import Waiting
+
+OFTEN = (
+    8  # the share of results after which the say of rungs is looked at again, and the least number of them
+)
 
 
 @schedulers.register("asha")
@@ -20,30 +29,59 @@ class Asha(Scheduler):
     """Promotes one in ``eta`` of each rung, at once."""
 
     def __init__(
-        self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),), *, eta: int = 3
+        self,
+        strategy: Strategy,
+        ladder: Sequence[Fidelity] = (Fidelity(),),
+        *,
+        eta: int = 3,
+        doubt: bool = True,
     ) -> None:
         super().__init__(strategy, ladder)
-        self.eta = checked_eta("asha", eta)
+        self.eta, self.doubt = checked_eta("asha", eta), doubt
         self.waiting = Waiting(strategy.problem, self.ladder)
+        self.say = (True,) * len(self.ladder)
+        self._told: dict[int, Trial] = {}
+        self._results, self._look = 0, OFTEN
+        self._passing: dict[int, int] = {}  # trials on a rung without a say, and which
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
         self.waiting.tell(trial)
+        if self.doubt:
+            self._doubt(trial)
+
+    def _doubt(self, trial: Trial) -> None:
+        self._told[trial.number] = trial
+        self._results += 1
+        if self._results >= self._look:
+            self.say = earned(self._told.values(), self.strategy.problem, self.ladder)
+            self._look = self._results + max(OFTEN, self._results // OFTEN)
+        self._passing.pop(trial.number, None)
+        at = max((at for at, rung in enumerate(self.ladder) if step_at(trial, rung)), default=-1)
+        if not trial.failed and 0 <= at < len(self.ladder) - 1 and not self.say[at]:
+            self._passing[trial.number] = at
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
         return self.next_of(
-            lambda may: self._promotion(trials),
+            lambda may: self._through(trials) or self._promotion(trials),
             lambda: self.start(trials, pending, self.ladder[0]),
             pending,
             may_start,
         )
 
+    def _through(self, trials: Mapping[int, Trial]) -> Continue | None:
+        for number, at in self._passing.items():
+            if trials[number].asked is None:
+                return Continue(number, self.ladder[at + 1])
+        return None
+
     def _promotion(self, trials: Mapping[int, Trial]) -> Continue | None:
         for at in reversed(range(len(self.ladder) - 1)):
-            first = self.waiting.first(at, trials)
+            first = self.waiting.first(at, trials) if self.say[at] else None
             if first is not None and first[1] < self.waiting.rungs[at].size // self.eta:
                 return Continue(first[0], self.ladder[at + 1])
         return None
 
     def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
-        return {number for at in range(len(self.ladder) - 1) for number in self.waiting.ahead(at, trials)}
+        waiting = {number for at in range(len(self.ladder) - 1) for number in self.waiting.ahead(at, trials)}
+        return waiting | self._passing.keys()
