@@ -60,7 +60,7 @@ class Settings:
     trials: int | None = None
     space: str = "chain"
     strategy: str = "auto"
-    scheduler: str = "halving"
+    scheduler: str = "auto"
     estimator: str = "train"
     executor: str = "serial"
     workers: int = 1
