@@ -114,8 +114,9 @@ def _extended(
         left = 0.0 if ended or settings.budget is None else max(settings.budget - history.seconds, 0.0)
         seconds = history.seconds + left + Budget.parse_seconds(budget)
     if trials is not None:
-        due = 0 if ended or settings.trials is None else max(settings.trials - history.starts, 0)
-        count = history.starts + due + trials
+        started = sum(trial.parent is None for trial in history.trials.values())
+        due = 0 if ended or settings.trials is None else max(settings.trials - started, 0)
+        count = started + due + trials
     began = history.seconds if decided else settings.began
     return replace(settings, budget=seconds, trials=count, round=settings.round + decided, began=began)
 
