@@ -1,6 +1,8 @@
 """The default: Gaussian processes while trials are few and dear; cheaper models once they are many, or outrun a fit.
 
-What it stands on is measured in ``experiments/tables``: up to some hundred trials nothing else came near the processes.
+What it stands on is measured. Where every trial is trained to the end, nothing else came near the processes up to some
+hundred trials (``experiments/tables``). Where most are ended early there are hundreds, of whose first epochs the
+processes make little: there ``tpe`` takes over, whose good ones are those that went furthest (``experiments/fidelity``).
 """
 
 from collections.abc import Sequence
@@ -14,6 +16,7 @@ from search_spaces.space import Configuration
 
 MODELLED = 1000  # asks up to which the processes serve alone
 LATER = {"tpe": 0.5, "evolution": 0.4, "gp": 0.1}  # shares of asks from then on
+ENDED_EARLY = 40  # asks that the processes serve where trials are trained to different fidelities
 FIT = 0.05  # seconds of an ask of the processes: trials that finish faster are waited for by nobody
 SERVED = 0.1  # share of asks that the processes serve all the same
 LATEST = 20  # trials whose seconds count
@@ -23,9 +26,9 @@ LATEST = 20  # trials whose seconds count
 class Auto(Strategy):
     """Asks ``gp`` for the first ``modelled`` trials; from then on mostly ``tpe`` and ``evolution``.
 
-    Under a budget of time, where results come in faster than a fit takes, ``gp`` serves the share of asks that its
-    time allows, by the stored seconds of the last trials, and ``tpe`` the others. Each trial keeps the name of its
-    ``server``.
+    With trials of several fidelities ``tpe`` serves from ask ``ENDED_EARLY`` on. Under a budget of time, where results
+    come in faster than a fit takes, ``gp`` serves the share of asks that its time allows, by the stored seconds of the
+    last trials, and ``tpe`` the others. Each trial keeps the name of its ``server``.
     """
 
     weighs_priors = True
@@ -34,9 +37,12 @@ class Auto(Strategy):
         super().__init__(problem, seed=seed)
         self.modelled = modelled
         self._members = {name: strategies.get(name)(problem, seed=seed) for name in LATER}
+        self._costs: set[float] = set()
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
+        if trial.last is not None:
+            self._costs.add(trial.last.fidelity.cost)
         for member in self._members.values():
             member.tell(trial)
 
@@ -54,6 +60,8 @@ class Auto(Strategy):
     def _server_of(self, rng: np.random.Generator, index: int, pending: int) -> str:
         if index >= self.modelled:
             return str(rng.choice(list(LATER), p=list(LATER.values())))
+        if index >= ENDED_EARLY and len(self._costs) > 1:
+            return "tpe"
         if not self.problem.timed or len(self.trials) < LATEST:
             return "gp"
         latest = [trial.seconds for trial in islice(reversed(self.trials.values()), LATEST)]
