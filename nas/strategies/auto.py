@@ -2,7 +2,7 @@
 
 What it stands on is measured. Where every trial is trained to the end, nothing else came near the processes up to some
 hundred trials (``experiments/tables``). Where most are ended early there are hundreds, of whose first epochs the
-processes make little: there ``tpe`` takes over, whose good ones are those that went furthest (``experiments/fidelity``).
+processes make little: there ``tpe`` takes over, whose good ones are what went furthest (``experiments/fidelity``).
 """
 
 from collections.abc import Sequence
