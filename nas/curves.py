@@ -4,7 +4,7 @@ Notation
     n, K, m   trials, rungs, objectives         losses  (n, K, m), NaN where not reached, less is better
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from nas.hpo.acquisition import tchebycheff
 from nas.rungs import metrics_at, step_at
 from nas.trial import Problem, Trial
 
+LARGEST = 1e150  # of a loss: differences and squares of such are finite still
 WORST = 1.0  # standardised: what is worse, breaks a constraint or is infinite counts as this
 
 
@@ -24,6 +25,7 @@ class Curves:
         self._losses = np.full((16, len(ladder), len(problem.objectives)), np.nan)
         self._broken = np.zeros((16, len(ladder)), bool)
         self._rung = np.full(16, -1)
+        self._numbers: set[int] = set()  # of the trials told
         self._told = 0
         self.known: frozenset[int] = (
             frozenset()
@@ -33,6 +35,7 @@ class Curves:
         """Take note of what ``trial`` has reached."""
         self._hold(trial.number + 1)
         self._told += 1
+        self._numbers.add(trial.number)
         names = [one.name for one in self.problem.objectives]
         self.known = frozenset(at for at, name in enumerate(names) if name in trial.free)
         self._rung[trial.number] = -1
@@ -42,7 +45,7 @@ class Curves:
             self._rung[trial.number] = -1 if trial.failed else k
             if np.isnan(self._losses[trial.number, k]).any():
                 metrics = metrics_at(trial, rung)
-                self._losses[trial.number, k] = self.problem.losses(metrics)
+                self._losses[trial.number, k] = np.clip(self.problem.losses(metrics), -LARGEST, LARGEST)
                 self._broken[trial.number, k] = self.problem.violation(metrics) > 0
 
     def _hold(self, n: int) -> None:
@@ -51,6 +54,10 @@ class Curves:
             self._losses = np.concatenate([self._losses, np.full_like(self._losses, np.nan)])
             self._broken = np.concatenate([self._broken, np.zeros_like(self._broken)])
             self._rung = np.concatenate([self._rung, np.full_like(self._rung, -1)])
+
+    def newest(self, count: int, pending: Collection[int]) -> list[int]:
+        """Return the highest ``count`` numbers of trials told, without those ``pending``, in order."""
+        return sorted(self._numbers - set(pending))[-count:]
 
     def rungs(self, n: int) -> np.ndarray:
         """Return the last rung (n,) that each trial stands on: -1 for those on none, and for those that failed."""

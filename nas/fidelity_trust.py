@@ -92,7 +92,8 @@ def said(rung: Fidelity) -> str:
 def told_at(trial: Trial, rung: Fidelity) -> Metrics:
     """Return the metrics that ``trial`` had at exactly ``rung``, by a step or by the curve of one that passed it.
 
-    Empty if it was not there. A curve counts where it has one point for each epoch of its step.
+    Empty if it was not there. A curve counts where it has one point for each epoch of its step, and for what its
+    points hold: what was measured at the end alone is not known there.
     """
     for step in trial.steps:
         if step.error is None and (found := _metrics(step, rung)):
@@ -112,7 +113,7 @@ def _metrics(step: Step, rung: Fidelity) -> Metrics:
     place = rung.epochs - 1 - (end.epochs - len(step.curve))
     if not 0 <= place < len(step.curve):
         return {}
-    return {**step.metrics, **step.curve[place]}
+    return step.curve[place]  # and nothing of the step's end, which would agree with itself
 
 
 def rankings(trials: Iterable[Trial], problem: Problem, ladder: Sequence[Fidelity]) -> list[Ranking]:

@@ -90,7 +90,7 @@ class Outlook:
             if len(at):
                 gain = forecast.gain(y[at, k], gains(y, k)[at], k)
                 worth[at], final[at] = (gain / (cost[k + 1 :] - cost[k])).max(axis=1), gain[:, -1]
-        newest = np.setdiff1d(np.arange(n), list(pending))[-NEWEST:]
+        newest = curves.newest(NEWEST, pending)
         return cls(worth, final, rung, forecast.worth_of_new(y[newest, 0], cost), ended)
 
     def most_worth(self) -> int | None:

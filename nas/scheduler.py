@@ -89,6 +89,10 @@ class Scheduler(ABC):
     spacing: ClassVar[Spacing] = "geometric"
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
+        if not isinstance(ladder, Sequence) or not all(isinstance(one, Fidelity) for one in ladder):
+            raise ValueError(
+                f"ladder {ladder!r}: give fidelities, such as [Fidelity(1), Fidelity(3), Fidelity(9)]"
+            )
         if not ladder or any(a.cost >= b.cost for a, b in itertools.pairwise(ladder)):
             raise ValueError(f"ladder {list(ladder)!r}: give fidelities of rising cost")
         self.strategy, self.ladder = strategy, tuple(ladder)
@@ -111,10 +115,14 @@ class Scheduler(ABC):
 
     def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
         """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
-        index = sum(trial.parent is None for trial in trials.values())  # forks are no starts
+        index = self.starts(trials)
         waiting = [trials[number] for number in pending if trials[number].parent is None]
         config = self.strategy.ask(index, waiting)
         return Start(config, fidelity) if isinstance(config, Configuration) else DONE
+
+    def starts(self, trials: Mapping[int, Trial]) -> int:
+        """Return how many of ``trials`` were started: all, unless a scheduler forks."""
+        return len(trials)
 
     def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
         """Return the numbers of the trials that may go on, whose checkpoints are kept: the newest by ``width``."""

@@ -339,6 +339,10 @@ class Study:
             rows.append(start_row(trial, self.strategy.taken))
         base = base_of(trial, history.trials)
         start = 0 if base is None else base[1].fidelity.epochs
+        if (
+            start >= action.fidelity.epochs
+        ):  # more data or pixels alone are no way on: it is trained anew with them
+            start = 0
         step = Step(history.steps, trial.number, action.fidelity, start)
         trial = replace(trial, asked=step)
         self._append(*rows, step_row(step))
@@ -516,7 +520,7 @@ class Study:
         """Raise a ``ValueError`` where a scheduler should stop ``function`` early and has no rung to do so at."""
         assert self.history.study is not None
         name, top = self.history.study["scheduler"], self.scheduler.ladder[-1].epochs
-        if name != "full" and len(self.scheduler.ladder) == 1 and takes_context(function):
+        if name not in ("full", "auto") and len(self.scheduler.ladder) == 1 and takes_context(function):
             raise ValueError(
                 f"scheduler {name!r} stops trials at the rungs of a ladder, and this study has one rung, {top} epochs; "
                 "give it a ladder, for example ladder=[Fidelity(1), Fidelity(3), Fidelity(9)], or scheduler='full'"

@@ -138,7 +138,7 @@ def _promoted_at_once(scheduler, trials, number, rung, size):
 def test_asha_is_algorithm_two(workers):
     """Li et al. 2020: at every ask the paper's rule, by brute force over all results; 500 streams each."""
     for seed in range(500):
-        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=2 + seed % 3, doubt=False)
+        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=2 + seed % 3, doubt=False, ended=0)
 
         def watch(action, trials, flights, eta=scheduler.eta):
             owed = _algorithm_two(trials, eta)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from playing import LADDER, LINE, begun, noise, play, problem, random_strategy
 
-from estimators.estimator import Estimator, Result
+from estimators.estimator import Estimator, Fidelity, Result
 from nas.executor import executors
 from nas.rungs import best_first, step_at
 from nas.scheduler import Continue, Done, Fork, Start, schedulers
@@ -265,3 +265,69 @@ def test_options_that_do_not_fit_are_refused(name, options, message):
         schedulers.get(name)(random_strategy(), LADDER, **options)
     with pytest.raises(ValueError, match=message):
         Study(MIXED, scheduler=partial(schedulers.get(name), **options), ladder=LADDER)
+
+
+def test_with_few_starts_two_designs_are_compared_at_the_top_all_the_same():
+    for starts in (1, 2, 3, 5):
+        for scheduler in ("asha", "auto"):
+            study = Study(MIXED, strategy="random", scheduler=scheduler, ladder=LADDER)
+            study.optimize(loss, trials=starts)
+            ended = [trial for trial in study.trials if step_at(trial, LADDER[-1])]
+            assert len(ended) == min(starts, 2) and study.best_fidelity == LADDER[-1]
+
+
+def test_auto_needs_no_rungs():
+    study = Study(MIXED, strategy="random", scheduler="auto")
+    study.optimize(loss, trials=3)
+    assert [len(trial.steps) for trial in study.trials] == [1, 1, 1]
+
+
+def test_who_waited_on_a_rung_when_it_lost_its_say_may_still_go_on():
+    scheduler = schedulers.get("asha")(random_strategy(), LADDER)
+
+    def measure(trial):  # the first rung is noise
+        epochs = trial.asked.fidelity.epochs
+        value = noise(5, trial.number, 1) if epochs == 1 else trial.config["x"]
+        return {"loss": value}
+
+    lost = []
+
+    def watch(action, trials, flights):
+        if not scheduler.say[0] and not lost:
+            lost.append({number for number, one in trials.items() if not step_at(one, LADDER[1])})
+
+    trials = play(scheduler, measure, starts=300, watch=watch)
+    assert lost and sum(step_at(trials[number], LADDER[1]) is not None for number in lost[0]) > 1
+
+
+def test_repeats_have_numbers_too():
+    """Finals take numbers between those of the designs: nobody is overlooked after them, nor is there an error."""
+    study = Study(MIXED, strategy="random", scheduler="freeze-thaw", ladder=LADDER)
+    advance(study, 12)
+    for number in range(3):
+        trial = study.repeat(number, 1, LADDER[0])
+        study.tell(trial, 1.0)
+    flights = [study.ask() for _ in range(30)]
+    for trial in flights:
+        study.tell(trial, outcome(trial))
+    advance(study, 60)
+    outlook = study.scheduler._outlook(study.searched, ())
+    assert (outlook.rung[max(study.searched)] >= 0) and outlook.new > 0
+
+
+@pytest.mark.parametrize(
+    "ladder", [[1, 3, 9], None, 3, [Fidelity(1), "3 epochs"], [], [Fidelity(3), Fidelity(1)]]
+)
+def test_a_ladder_that_is_none_is_refused(ladder):
+    with pytest.raises(ValueError, match="give fidelities"):
+        Study(MIXED, scheduler="asha", ladder=ladder)
+
+
+def test_on_a_ladder_of_data_alone_each_rung_is_trained_anew(tmp_path):
+    """More data with the same epochs: nothing would be left to train from the checkpoint."""
+    ladder = (Fidelity(1, 0.1), Fidelity(1, 0.3), Fidelity(1, 0.9))
+    study = Study(LINE, strategy="random", scheduler="halving", ladder=ladder)
+    executor = executors.get("serial")(isolate=False)
+    study.run(Saving(), lambda config: config, executor, Budget(9), folder=tmp_path)
+    steps = [step for trial in study.trials for step in trial.steps]
+    assert len(steps) == 13 and all(step.start == 0 and step.metrics["from"] == 0 for step in steps)

@@ -103,14 +103,20 @@ def test_several_objectives_rank_by_the_sum_and_have_no_regret():
     assert one.tau.value == pytest.approx(1.0) and one.regret is None and one.earned
 
 
+def test_a_curve_without_the_objective_tells_of_no_rung():
+    """Or the value at the end would be compared with itself."""
+    curve = tuple({"train_loss": 1 / epoch} for epoch in range(1, 10))
+    rng = np.random.default_rng(0)
+    steps = [Step(i, i, HIGH, metrics={"loss": float(rng.random())}, curve=curve) for i in range(LEAST)]
+    trials = [Trial(i, Configuration({"a": i}), steps=(step,)) for i, step in enumerate(steps)]
+    assert ranking(trials, LOSS, LOW, HIGH) is None
+
+
 def test_a_curve_tells_of_the_rungs_that_it_passed():
     curve = tuple({"loss": 1 / epoch} for epoch in range(1, 10))
     step = Step(0, 0, HIGH, metrics={"loss": 1 / 9, "latency": 7.0}, curve=curve)
     one = Trial(0, Configuration({}), free={"params": 3.0}, steps=(step,))
-    assert (
-        told_at(one, MIDDLE) == {"params": 3.0, "latency": 7.0, "loss": 1 / 3}
-        and told_at(one, HIGH)["loss"] == 1 / 9
-    )
+    assert told_at(one, MIDDLE) == {"params": 3.0, "loss": 1 / 3} and told_at(one, HIGH)["loss"] == 1 / 9
     continued = replace(one, steps=(replace(step, start=3, curve=curve[3:]),))
     assert told_at(continued, MIDDLE) == {} and told_at(continued, Fidelity(5))["loss"] == 1 / 5
     assert told_at(replace(one, steps=(replace(step, start=3),)), MIDDLE)["loss"] == 1 / 3  # trained anew

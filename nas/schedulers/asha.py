@@ -4,8 +4,12 @@ It promotes the best of the top 1/eta of a rung that did not go on yet, from the
 none starts a design at the bottom. Failed trials count as results of their rung, the worst ones. With several
 objectives the top of a rung is that of ``nas.rungs.best_first``.
 
-With ``doubt`` a rung that has lost its say (``nas.fidelity_trust``) decides nothing: who comes to it goes on at once,
-as if it were not there, and is measured in passing. That is looked at again when an eighth more has been told.
+With ``doubt`` a rung that has lost its say (``nas.fidelity_trust``) stops nobody: who comes to it goes on at once, as
+if it were not there, and is measured in passing. Of those that wait on it since before, the best of the top still go
+on. That is looked at again when an eighth more has been told.
+
+The paper's rule has no end. Here, with the starts spent and nothing due, the best go on until ``ended`` designs stand
+on the last rung, so that two can be compared there however few were begun.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +30,7 @@ OFTEN = (
 
 @schedulers.register("asha")
 class Asha(Scheduler):
-    """Promotes one in ``eta`` of each rung, at once."""
+    """Promotes one in ``eta`` of each rung, at once; ``ended`` designs in any case, once no more may start."""
 
     def __init__(
         self,
@@ -35,9 +39,10 @@ class Asha(Scheduler):
         *,
         eta: int = 3,
         doubt: bool = True,
+        ended: int = 2,
     ) -> None:
         super().__init__(strategy, ladder)
-        self.eta, self.doubt = checked_eta("asha", eta), doubt
+        self.eta, self.doubt, self.ended = checked_eta("asha", eta), doubt, ended
         self.waiting = Waiting(strategy.problem, self.ladder)
         self.say = (True,) * len(self.ladder)
         self._told: dict[int, Trial] = {}
@@ -63,7 +68,11 @@ class Asha(Scheduler):
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
         return self.next_of(
-            lambda may: self._through(trials) or self._promotion(trials),
+            lambda may: (
+                self._through(trials)
+                or self._promotion(trials)
+                or (None if may else self._last(trials, len(pending)))
+            ),
             lambda: self.start(trials, pending, self.ladder[0]),
             pending,
             may_start,
@@ -77,8 +86,16 @@ class Asha(Scheduler):
 
     def _promotion(self, trials: Mapping[int, Trial]) -> Continue | None:
         for at in reversed(range(len(self.ladder) - 1)):
-            first = self.waiting.first(at, trials) if self.say[at] else None
+            first = self.waiting.first(at, trials)
             if first is not None and first[1] < self.waiting.rungs[at].size // self.eta:
+                return Continue(first[0], self.ladder[at + 1])
+        return None
+
+    def _last(self, trials: Mapping[int, Trial], pending: int) -> Continue | None:
+        """Return the continuation of the best trial below the last rung, while too few stand or come there."""
+        for at in reversed(range(len(self.ladder) - 1)):
+            short = self.ended - self.waiting.rungs[-1].size - pending
+            if short > 0 and (first := self.waiting.first(at, trials)) is not None:
                 return Continue(first[0], self.ladder[at + 1])
         return None
 

@@ -35,8 +35,10 @@ class FreezeThaw(Scheduler):
     def __init__(
         self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),), *, first: int = FIRST
     ) -> None:
-        if first < 2:
-            raise ValueError(f"freeze-thaw: first={first} begins too few to compare; give 2 or more")
+        if isinstance(first, bool) or not isinstance(first, int) or first < 2:
+            raise ValueError(
+                f"freeze-thaw: first={first!r}; two at least can be compared, give a whole number from 2 up"
+            )
         super().__init__(strategy, ladder)
         self.first = first
         self.cost = np.array([rung.cost for rung in self.ladder])
@@ -48,7 +50,7 @@ class FreezeThaw(Scheduler):
         self.curves.put(trial)
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        outlook = Outlook.of(self.curves, self.cost, len(trials), pending)
+        outlook = self._outlook(trials, pending)
         beginning = len(trials) < self.first
         new = 0.0 if beginning else outlook.new
         onward = outlook.most_worth()
@@ -61,9 +63,13 @@ class FreezeThaw(Scheduler):
         return WAIT if pending else DONE
 
     def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
-        outlook = Outlook.of(self.curves, self.cost, len(trials), ())
+        outlook = self._outlook(trials, ())
         best = np.argsort(-outlook.worth, kind="stable")[: max(KEPT, 2 * isqrt(len(trials)))]
         return [int(number) for number in best if outlook.worth[number] > -np.inf]
+
+    def _outlook(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Outlook:
+        """Look at all numbers given so far; repeats, which are none of ``trials``, have theirs among them."""
+        return Outlook.of(self.curves, self.cost, max(trials, default=-1) + 1, pending)
 
     def _onward(self, number: int, outlook: "Outlook") -> Continue:
         return Continue(number, self.ladder[outlook.rung[number] + 1])

@@ -70,6 +70,9 @@ class Pbt(Scheduler):
         replaced = {trial.replaces for trial in trials.values()}
         return {number for number, trial in trials.items() if number not in replaced and self._lends(trial)}
 
+    def starts(self, trials: Mapping[int, Trial]) -> int:
+        return sum(not trial.fork for trial in trials.values())
+
     def _populations(self, trials: Mapping[int, Trial]) -> list[list[Trial]]:
         """Return the trials of each population by number: ``size`` starts in order, and what descends from them."""
         roots = sorted(trial.number for trial in trials.values() if not trial.fork)
