@@ -13,9 +13,10 @@ from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
+from experiments.fidelity import curves
 from experiments.fidelity.rivals import baselines, kept
 from experiments.fidelity.simulate import replay
-from experiments.fidelity.suite import task
+from experiments.fidelity.suite import OURS, task
 from experiments.fidelity.trace import Piece, in_turn
 from experiments.record import code_hash
 from experiments.tables import ours as tables
@@ -34,8 +35,10 @@ MEASURED = (  # what decides what is trained
     "nas/curves.py",
     "nas/outlook.py",
     "nas/fidelity_trust.py",
-    "experiments/fidelity/simulate.py",
-    "experiments/fidelity/task.py",
+    "nas/plan.py",
+    "nas/study.py",
+    "nas/history.py",
+    *(f"experiments/fidelity/{name}.py" for name in ("simulate", "task", "trace", "curves", "taskset")),
 )
 CODE = code_hash(*MEASURED)
 BASELINES = {"one-epoch-top-k": baselines.one_epoch_top_k, "random": baselines.random_search}
@@ -64,7 +67,8 @@ class Ours:
 
     def path(self, name: str) -> Path:
         """Return where the searches of the task ``name`` with today's code are kept."""
-        return RUNS / CODE / f"{str(self).replace(' ', '')}-{name}.jsonl"
+        grown = f"-{curves.digest(name)}" if name in OURS else ""  # our tables are still being recorded
+        return RUNS / CODE / f"{str(self).replace(' ', '')}-{name}{grown}.jsonl"
 
 
 def simulated() -> list[str]:
