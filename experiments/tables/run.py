@@ -21,7 +21,7 @@ from nas.strategy import strategies
 
 COMMAND = "python -m experiments.tables.run"
 AUTO = ours.Ours("auto")
-EVERYONE = (*compare.RIVALS, "nevergrad", "deap")
+EVERYONE = (*compare.RIVALS, "nevergrad", "deap", "smac")
 QUICK = ("nb201-cifar10", "fcnet-protein", "mlp-car")
 TIMED = {
     "auto": (100, 500, 1_000),
