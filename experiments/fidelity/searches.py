@@ -25,6 +25,10 @@ from nas.scheduler import schedulers
 RUNS = Path(__file__).parent / "runs"
 MEASURED = (  # what decides what is trained
     *tables.MEASURED,
+    "search_spaces/spaces",
+    "search_spaces/recipe.py",
+    "nas/hpo/curves.py",
+    "nas/hpo/promotion.py",
     "nas/schedulers",
     "nas/scheduler.py",
     "nas/rungs.py",

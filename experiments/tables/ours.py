@@ -19,9 +19,13 @@ from search_spaces.architecture import SearchSpace
 from search_spaces.describe import describe
 
 RUNS = Path(__file__).parent / "runs"
+SPACES = "canonical configuration describe graph grid inside linear op parameter slot space"
+MODELS = "acquisition cmaes forest gp kernel pareto standing tpe warp"
 MEASURED = (  # what decides which configuration is proposed
-    "search_spaces",
-    "nas/hpo",
+    *(f"search_spaces/{name}.py" for name in SPACES.split()),
+    "search_spaces/ops",
+    "search_spaces/spaces/cell.py",
+    *(f"nas/hpo/{name}.py" for name in MODELS.split()),
     "nas/operators",
     "nas/strategies",
     "nas/strategy.py",

@@ -16,7 +16,7 @@ from search_spaces.space import Configuration
 
 MODELLED = 1000  # asks up to which the processes serve alone
 LATER = {"tpe": 0.5, "evolution": 0.4, "gp": 0.1}  # shares of asks from then on
-ENDED_EARLY = 40  # asks that the processes serve where trials are trained to different fidelities
+ENDED_EARLY = 20  # asks that the processes serve where trials are trained to different fidelities
 FIT = 0.05  # seconds of an ask of the processes: trials that finish faster are waited for by nobody
 SERVED = 0.1  # share of asks that the processes serve all the same
 LATEST = 20  # trials whose seconds count
