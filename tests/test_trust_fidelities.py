@@ -12,7 +12,7 @@ from nas import Float, Objective, Space, Study
 from nas.brackets import Stage
 from nas.cli import _ranking
 from nas.fidelity_trust import LEAST, LEAST_TOP, Ranking, earned, ranking, rankings, said, told_at
-from nas.rounds import Rounds
+from nas.rounds import Rounds, looked
 from nas.rungs import believed, known_before
 from nas.scheduler import schedulers
 from nas.trial import Constraint, Problem, Step, Trial
@@ -354,16 +354,29 @@ def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, scheduler, curves):
         assert [step.index for step in one.steps] == [step.index for step in other.steps]
 
 
+def test_doubt_looks_at_all_trials_only_when_there_are_an_eighth_more(monkeypatch):
+    """What it looks at grows with the trials, not with their square."""
+    lengths = []
+
+    def counting(trials, *arguments, **options):
+        lengths.append(len(trials))
+        return believed(trials, *arguments, **options)
+
+    monkeypatch.setattr("nas.rounds.believed", counting)
+    begun = starts(searched(useless_below(3), 600))
+    assert set(begun[300:]) == {1} and sum(lengths) < 40 * 600
+    grid = sorted({looked(index) for index in range(200)})
+    assert grid[:19] == [*range(17), 18, 20] and max(np.diff(grid)) <= 200 / 8
+    assert all(looked(at) == at for at in grid) and looked(19) == 18
+
+
 def test_brackets_of_hyperband_are_thinned_alike():
     """9 -> 3 -> 1, 5 -> 1, 3 without the first rung: 3 -> 1, 5 -> 1, 3."""
     cycle = [(Stage(9, 0), Stage(3, 1), Stage(1, 2)), (Stage(5, 1), Stage(1, 2)), (Stage(3, 2),)]
     rounds = Rounds(LOSS, LADDER, cycle, doubt=True)
     noise = dict(enumerate(passing(*np.random.default_rng(3).standard_normal((2, 60)))))
-    assert [rounds._planned(index, list(noise.values())) for index in range(3)] == [cycle[0][1:], *cycle[1:]]
-    assert (
-        rounds._planned(12, []) == cycle[0]
-        and Rounds(LOSS, LADDER, cycle)._planned(0, list(noise.values())) == cycle[0]
-    )
+    assert [rounds._planned(index, noise) for index in range(3)] == [cycle[0][1:], *cycle[1:]]
+    assert rounds._planned(12, {}) == cycle[0] and Rounds(LOSS, LADDER, cycle)._planned(0, noise) == cycle[0]
 
 
 def passing(low, high):
