@@ -2,19 +2,22 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from estimators.estimator import Fidelity, Result
+from estimators.estimator import Estimator, Fidelity, Result
 from nas import Float, Objective, Space, Study
 from nas.brackets import Stage
 from nas.cli import _ranking
+from nas.executor import executors
 from nas.fidelity_trust import LEAST, LEAST_TOP, Ranking, earned, ranking, rankings, said, told_at
 from nas.rounds import Rounds, looked
 from nas.rungs import believed, known_before
 from nas.scheduler import schedulers
+from nas.session import Session
 from nas.trial import Constraint, Problem, Step, Trial
 from nas.trust import RESAMPLES
 from search_spaces.space import Configuration
@@ -384,6 +387,53 @@ def passing(low, high):
     for i, (a, b) in enumerate(zip(low, high, strict=True)):
         curve = ({"loss": a}, {"loss": a}, *({"loss": b},) * 7)
         yield Trial(i, Configuration({"a": i}), steps=(Step(i, i, HIGH, metrics={"loss": b}, curve=curve),))
+
+
+class Noisy(Estimator):
+    def evaluate(self, design, fidelity, context):
+        return Result(metrics={"loss": design["x"] + 1 / context.epochs})
+
+
+class Drawn:
+    """In place of a tracker: how many results each comparison of rungs told of."""
+
+    def __init__(self):
+        self.steps = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+    def compared(self, signals, step):
+        self.steps += [step] if any(isinstance(one, Ranking) for one in signals) else []
+
+
+def test_rungs_are_compared_when_an_eighth_more_results_are_in_and_at_the_end(tmp_path, monkeypatch):
+    counts, written, drawn = [], [], Drawn()
+
+    def counting(trials, *arguments):
+        counts.append(len(trials))
+        return rankings(trials, *arguments)
+
+    monkeypatch.setattr("nas.session.rankings", counting)
+    monkeypatch.setattr("nas.status.rankings", counting)
+    one = Session.__new__(Session)
+    one.study = Study(SPACE, strategy="random", scheduler="asha", ladder=LADDER, trackers=[drawn])
+    about = {"objectives": ["loss"], "constraints": [], "fidelities": LADDER}
+    one.settings = SimpleNamespace(budget=None, trials=200, round=1, **about)
+    one.folder = SimpleNamespace(checkpoints=tmp_path, best=tmp_path / "best", write_status=written.append)
+    one.warm_start = SimpleNamespace(begin=lambda budget: None, keep_up=list)
+    one.time_left = SimpleNamespace(predict=lambda running: None)
+    one.estimator, one.executor = Noisy(), executors.get("serial")(isolate=False)
+    one.search_space = SimpleNamespace(decode=lambda config: config)
+    one.cost, one.watched, one.rungs, one._ranked = None, None, [], -1
+    one._context = dict
+    one._search()
+    results = one.study.history.results
+    assert len(written) == results > 200 and len(counts) < 50
+    assert drawn.steps[:5] == [*range(drawn.steps[0], drawn.steps[0] + 5)] and drawn.steps[-1] == results
+    assert max(np.diff(drawn.steps)) <= results / 8
+    assert written[-1]["fidelities"][0]["of"] > 150
+    assert one.status("finished")["fidelities"][0]["of"] == 200
 
 
 def test_what_a_rung_is_called():
