@@ -12,6 +12,7 @@ from estimators.estimator import Estimator, Fidelity, Result
 from nas import Float, Objective, Space, Study
 from nas.brackets import Stage
 from nas.cli import _ranking
+from nas.ensemble import shares
 from nas.executor import executors
 from nas.fidelity_trust import LEAST, LEAST_TOP, Ranking, earned, ranking, rankings, said, told_at
 from nas.rounds import Rounds, looked
@@ -344,7 +345,7 @@ def test_asha_lets_everybody_pass_a_rung_that_ranks_nothing():
 
 
 @pytest.mark.parametrize("curves", [True, False])
-@pytest.mark.parametrize("scheduler", ["halving", "asha"])
+@pytest.mark.parametrize("scheduler", ["halving", "asha", "hyperband", "bohb", "priorband"])
 def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, scheduler, curves):
     options = {"curves": curves, "at_once": 4, "scheduler": scheduler}
     whole = searched(useless_below(3), 150, **options)
@@ -371,6 +372,32 @@ def test_doubt_looks_at_all_trials_only_when_there_are_an_eighth_more(monkeypatc
     grid = sorted({looked(index) for index in range(200)})
     assert grid[:19] == [*range(17), 18, 20] and max(np.diff(grid)) <= 200 / 8
     assert all(looked(at) == at for at in grid) and looked(19) == 18
+
+
+def last_digits_first(config, epoch):
+    """A loss whose first rung ranks nothing, not even designs that are mutants of each other."""
+    return (config["x"] + config["y"]) * 1e5 % 1 if epoch < 3 else config["x"] + 1 / epoch
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "bohb", "priorband"])
+def test_brackets_of_every_kind_leave_a_rung_that_ranks_nothing(scheduler):
+    found = starts(searched(last_digits_first, 300, scheduler=scheduler))
+    assert {0, 1, 2} <= set(found[:50]) and set(found[150:]) == {1, 2}
+    for loss, options in ((useless_below(1), {}), (last_digits_first, {"doubt": False})):
+        kept = starts(searched(loss, 300, scheduler=scheduler, **options))
+        assert kept[150:].count(0) == pytest.approx(150 * 9 / 17, abs=9)
+
+
+def test_priorband_draws_by_the_rung_at_which_a_design_starts(monkeypatch):
+    asked = []
+
+    def noted(rung, *arguments):
+        asked.append(rung)
+        return shares(rung, *arguments)
+
+    monkeypatch.setattr("nas.schedulers.priorband.shares", noted)
+    found = starts(searched(last_digits_first, 300, scheduler="priorband"))
+    assert asked == found[1:] and 0 not in found[150:]
 
 
 def test_brackets_of_hyperband_are_thinned_alike():
