@@ -41,7 +41,8 @@ def status_of(
     fidelity = best_fidelity(searched)
     front = {trial.number for trial in pareto(searched, problem)} if len(problem.objectives) > 1 else set()
     entries = [_entry(trial, metrics) for trial, metrics in order]
-    rungs = rankings(searched, problem, settings.fidelities) if rungs is None else rungs
+    if rungs is None:
+        rungs = rankings(searched, problem, settings.fidelities) if settings.fidelities else []
     return {
         "state": state,
         "seconds": round(seconds, 1),
