@@ -23,6 +23,12 @@ def name_of(number: int) -> str:
     return f"trial-{number:04d}"
 
 
+def _number_of(folder: Path) -> int:
+    """Return the number of the trial whose checkpoints lie in ``folder``; -1 where the name is of none."""
+    digits = folder.name.removeprefix("trial-")
+    return int(digits) if digits.isdecimal() and folder.name == name_of(int(digits)) else -1
+
+
 def base_of(trial: Trial, trials: Mapping[int, Trial]) -> tuple[Trial, Step] | None:
     """Return the trial and the step of it whose checkpoint ``trial`` goes on from; None where it begins afresh.
 
@@ -71,8 +77,7 @@ def tidy(
     _trim(trial, folder / folder_of(trial), bases.get(trial.number, set()))
     if not (paths := list(folder.glob("trial-*"))):
         return []
-    known = {folder_of(other): other for other in history.trials.values()}
-    found = {path: known.get(path.name, trial) for path in paths}
+    found = {path: history.trials.get(_number_of(path), trial) for path in paths}
     free = {
         o.number for o in found.values() if o.asked is None and o.replicate == 0 and o.number not in bases
     }

@@ -6,7 +6,9 @@ round and never goes on.
 
 With ``doubt`` a bracket leaves out the rungs that had lost their say when it began (``nas.fidelity_trust``): of
 9 -> 3 -> 1 stays 3 -> 1 without the first, 9 -> 1 without the second. Every ``AGAIN``-th cycle has those that no trial
-tells of in passing. What was known then is read from the trials, too.
+tells of in passing. What was known then is read from the trials, too. A look costs as much as there are trials, so not
+every bracket looks: up to the ``OFTEN``-th each does, then one whenever an eighth more have begun, and those between go
+by what the last one saw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,9 @@ from nas.scheduler import Continue
 from nas.trial import Problem, Trial
 
 AGAIN = 5
+OFTEN = (
+    8  # the share of brackets after which the say of rungs is looked at again, and up to which each one looks
+)
 
 
 class Rounds:
@@ -37,13 +42,16 @@ class Rounds:
         self._order: list[int] = []  # numbers of the trials as they were started
         self._open: list[int] = []  # brackets that may owe something, the oldest first
         self._chosen: dict[tuple[int, int], list[int]] = {}  # who goes on, by bracket and stage
+        self._kept: dict[
+            tuple[int, bool], tuple[Fidelity, ...]
+        ] = {}  # by the bracket that looked, and ``again``
 
     def first(self, trials: Mapping[int, Trial]) -> Stage:
         """Return the stage at which the next trial starts: as others of its bracket, or as a new one has to."""
         self._take(trials)
         if self._begins and len(self._order) < self._begins[-1] + self._sizes[-1]:
             return self._start(len(self._begins) - 1, trials)
-        return self._planned(len(self._begins), list(trials.values()))[0]
+        return self._planned(len(self._begins), trials)[0]
 
     def due(self, trials: Mapping[int, Trial], may_start: bool) -> Continue | None:
         """Return the first continuation that is owed; of a bracket that is not full only if no more may start.
@@ -90,13 +98,22 @@ class Rounds:
         begin = self._begins[index]
         return [trials[number] for number in self._order[begin : begin + self._sizes[index]]]
 
-    def _planned(self, index: int, known: Sequence[Trial]) -> Stages:
-        """Return the stages of bracket ``index`` on the rungs that have their say by what is ``known``."""
+    def _planned(self, index: int, trials: Mapping[int, Trial]) -> Stages:
+        """Return the stages of bracket ``index`` on the rungs that have their say by what is known."""
         if not self.doubt:
             return self._cycled(index)
         again = index // len(self.cycle) % AGAIN == AGAIN - 1
-        kept = believed(known, self.problem, self.ladder, again=again)
+        kept = self._believed(looked(index), trials, again)
         return tuple(one for one in self._cycled(index) if self.ladder[one.rung] in kept)
+
+    def _believed(self, at: int, trials: Mapping[int, Trial], again: bool) -> tuple[Fidelity, ...]:
+        """Return the rungs to go by from what was known when bracket ``at`` began; it begins now if it did not yet."""
+        if at >= len(self._begins):
+            return believed(trials.values(), self.problem, self.ladder, again=again)
+        if (at, again) not in self._kept:
+            known = known_before(trials, trials[self._order[self._begins[at]]])
+            self._kept[at, again] = believed(known, self.problem, self.ladder, again=again)
+        return self._kept[at, again]
 
     def _stages_of(self, index: int, members: Sequence[Trial], trials: Mapping[int, Trial]) -> Stages:
         """Return the stages that bracket ``index`` began with; where one has come to the top, they are its steps."""
@@ -109,7 +126,7 @@ class Rounds:
                 passed = [step.fidelity for step in gone.steps]
                 later = [one for one in self._cycled(index) if self.ladder[one.rung] in passed]
             else:
-                later = list(self._planned(index, known_before(trials, members[0])))
+                later = list(self._planned(index, trials))
             self._stages[index] = (start, *(one for one in later if one.rung > start.rung))
         return self._stages[index]
 
@@ -142,3 +159,11 @@ class Rounds:
         self._open.remove(index)
         for at in range(len(self._stages.pop(index))):
             self._chosen.pop((index, at), None)
+
+
+def looked(index: int) -> int:
+    """Return which bracket up to ``index`` looked last at what has its say."""
+    at = 0
+    while (after := at + max(1, at // OFTEN)) <= index:
+        at = after
+    return at

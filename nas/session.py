@@ -23,7 +23,7 @@ from nas.duration import Durations
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
 from nas.exported import export_step
-from nas.fidelity_trust import rankings
+from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Folder, Settings, objectives_of
 from nas.history import reached
 from nas.plan import (
@@ -48,6 +48,7 @@ from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
+OFTEN = 8  # the share of results after which rungs are compared again, and up to which they are after each
 MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than that, it is told
 
 
@@ -122,6 +123,8 @@ class Session:
         self.executor = executor or executors.get(settings.executor)()
         self.memory, self.watched = self._memory_limits()
         self.warm_start = self._warm_start()
+        self.rungs: list[Ranking] = []
+        self._ranked = -1  # how many results ``rungs`` tell of
 
     def _memory_limits(self) -> tuple[int, int]:
         """Return the bytes that batches are cut by, which are the run's for ever, and that a process may hold now.
@@ -248,6 +251,8 @@ class Session:
             settings=self._context(),
             between=self._between,
         )
+        if self._ranked < self.study.history.results:
+            self.study.compare(self._rank())
 
     def _measure_front(self) -> None:
         """Measure the latency of what the search has found, now that nothing else is at work.
@@ -433,10 +438,17 @@ class Session:
         self.status("running")
 
     def _keep_up(self) -> None:
-        signals, study = self.warm_start.keep_up(), self.study
-        rungs = rankings(study.searched.values(), study.problem, study.scheduler.ladder)
+        """Compare rungs when an eighth more results are in: each time costs as much as there are trials."""
+        signals, results = self.warm_start.keep_up(), self.study.history.results
+        rungs = self._rank() if results >= self._ranked + max(1, self._ranked // OFTEN) else []
         if signals or rungs:
-            study.compare([*signals, *rungs])
+            self.study.compare([*signals, *rungs])
+
+    def _rank(self) -> list[Ranking]:
+        study = self.study
+        self._ranked = study.history.results
+        self.rungs = rankings(study.searched.values(), study.problem, study.scheduler.ladder)
+        return self.rungs
 
     def _limits(self, trial: Trial) -> Limits:
         if self.cost is None or trial.asked is None:
@@ -506,6 +518,7 @@ class Session:
             best=self.folder.best,
             error=cause,
             left=left,
+            rungs=self.rungs if state == "running" and self._ranked >= 0 else None,
         )
         try:
             self.folder.write_status(status)

@@ -25,6 +25,7 @@ def status_of(
     best: Path,
     error: str | None = None,
     left: Interval | None = None,
+    rungs: Sequence[Ranking] | None = None,
 ) -> dict[str, Any]:
     """Return what ``nas show --json`` prints. A trial in flight is ``running`` only while the run is.
 
@@ -32,7 +33,7 @@ def status_of(
     ``best`` is where the exported model lies, ``left`` the seconds until there is one. Where latency is searched it is
     predicted in ``metrics``; ``latency`` says how well, and has those that were measured alone, by trial. ``served``
     are shares of the trials by the strategy that proposed them, where one strategy asks others: under a budget of time,
-    how many came from a cheaper path.
+    how many came from a cheaper path. ``rungs`` are comparisons made shortly before; without them they are made.
     """
     asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]
@@ -40,6 +41,8 @@ def status_of(
     fidelity = best_fidelity(searched)
     front = {trial.number for trial in pareto(searched, problem)} if len(problem.objectives) > 1 else set()
     entries = [_entry(trial, metrics) for trial, metrics in order]
+    if rungs is None:
+        rungs = rankings(searched, problem, settings.fidelities) if settings.fidelities else []
     return {
         "state": state,
         "seconds": round(seconds, 1),
@@ -61,7 +64,7 @@ def status_of(
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "latency": _latency(events, settings.round),
         "signals": [_signal(one) for one in trusts(searched, problem, events)],
-        "fidelities": [_ranking(one) for one in rankings(searched, problem, settings.fidelities)],
+        "fidelities": [_ranking(one) for one in rungs],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
         "export": str(best) if f"export {settings.round}" in events else None,

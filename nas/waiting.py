@@ -3,12 +3,13 @@
 With one objective a result is placed by bisection, so that a rung of thousands costs microseconds. With several there
 is no such key: the order of ``nas.rungs.best_first`` is made of the first m results of the rung, m on a grid of steps
 of a 32nd, so that it is a function of what was told and no rung is sorted anew for each result.
+
+Who went on is taken out of those that wait as soon as it is met. From the last rung nobody goes on: there nobody waits.
 """
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Mapping, Sequence
 from math import isqrt
 
 from estimators.estimator import Fidelity
@@ -22,9 +23,18 @@ Gone = Callable[[int], bool]
 
 
 class Rung(ABC):
-    """The results of one rung; ``size`` of them count, those of failed trials among them as the worst."""
+    """The results of one rung; ``size`` of them count, those of failed trials among them as the worst.
+
+    Nobody waits on the ``last`` one.
+    """
 
     size = 0
+
+    def __init__(self, problem: Problem, rung: Fidelity, *, last: bool = False) -> None:
+        self.problem, self.rung, self.last = problem, rung, last
+        self._waiting: list[
+            tuple[float, ...]
+        ] = []  # those not known to be gone, best first; numbers at the end
 
     @abstractmethod
     def add(self, trial: Trial | None) -> None:
@@ -49,27 +59,24 @@ class Rung(ABC):
 class Single(Rung):
     """A rung under one objective."""
 
-    def __init__(self, problem: Problem, rung: Fidelity) -> None:
-        self.problem, self.rung = problem, rung
+    def __init__(self, problem: Problem, rung: Fidelity, *, last: bool = False) -> None:
+        super().__init__(problem, rung, last=last)
         self._all: list[tuple[float, ...]] = []  # merits and numbers in order
-        self._waiting: list[tuple[float, ...]] = []  # those not known to be gone
 
     def add(self, trial: Trial | None) -> None:
         self.size += 1
         if trial is not None:
             key = (*merit(self.problem, trial, self.rung), trial.number)
             insort(self._all, key)
-            insort(self._waiting, key)
+            if not self.last:
+                insort(self._waiting, key)
 
     def first(self, gone: Gone) -> tuple[int, int] | None:
-        while self._waiting and gone(int(self._waiting[0][-1])):
-            del self._waiting[0]
-        if not self._waiting:
-            return None
-        return int(self._waiting[0][-1]), bisect_left(self._all, self._waiting[0])
+        found = _first_of(self._waiting, 1, gone)
+        return (found[0], bisect_left(self._all, self._waiting[0])) if found else None
 
     def ahead(self, count: int, gone: Gone) -> list[int]:
-        return _first_of((int(key[-1]) for key in self._waiting), count, gone)
+        return _first_of(self._waiting, count, gone)
 
     def best(self, count: int) -> list[int]:
         return [int(key[-1]) for key in self._all[:count]]
@@ -78,12 +85,11 @@ class Single(Rung):
 class Several(Rung):
     """A rung under several objectives."""
 
-    def __init__(self, problem: Problem, rung: Fidelity) -> None:
-        self.problem, self.rung = problem, rung
+    def __init__(self, problem: Problem, rung: Fidelity, *, last: bool = False) -> None:
+        super().__init__(problem, rung, last=last)
         self._told: list[Trial | None] = []
         self._sorted = 0  # how many results the order below is of
         self._order: list[int] = []
-        self._waiting: list[tuple[int, int]] = []  # numbers and places, the best last
 
     def add(self, trial: Trial | None) -> None:
         self._told.append(trial)
@@ -91,14 +97,13 @@ class Several(Rung):
 
     def first(self, gone: Gone) -> tuple[int, int] | None:
         self._sort()
-        while self._waiting and gone(self._waiting[-1][0]):
-            self._waiting.pop()
-        return self._waiting[-1] if self._waiting else None
+        found = _first_of(self._waiting, 1, gone)
+        return (found[0], int(self._waiting[0][0])) if found else None
 
     def ahead(self, count: int, gone: Gone) -> list[int]:
         self._sort()
         newest = [trial.number for trial in self._told[self.size :] if trial is not None]
-        return newest + _first_of((number for number, _ in reversed(self._waiting)), count, gone)
+        return newest + _first_of(self._waiting, count, gone)
 
     def best(self, count: int) -> list[int]:
         self._sort()
@@ -108,7 +113,7 @@ class Several(Rung):
         if self._sorted < self.size:
             standing = [trial for trial in self._told[: self.size] if trial is not None]
             self._order = [trial.number for trial in best_first(self.problem, standing, self.rung)]
-            self._waiting = [(number, place) for place, number in enumerate(self._order)][::-1]
+            self._waiting = [] if self.last else list(enumerate(self._order))
             self._sorted = self.size
 
 
@@ -118,7 +123,7 @@ class Waiting:
     def __init__(self, problem: Problem, ladder: Sequence[Fidelity]) -> None:
         kind = Single if len(problem.objectives) == 1 else Several
         self.ladder = ladder
-        self.rungs: list[Rung] = [kind(problem, rung) for rung in ladder]
+        self.rungs: list[Rung] = [kind(problem, rung, last=rung == ladder[-1]) for rung in ladder]
 
     def tell(self, trial: Trial) -> None:
         """Take in the newest step of ``trial``: it stands on more rungs now, or failed on its way to them."""
@@ -152,5 +157,12 @@ def counted(told: int) -> int:
     return told - told % step
 
 
-def _first_of(numbers: Iterable[int], count: int, gone: Gone) -> list[int]:
-    return list(islice((number for number in numbers if not gone(number)), count))
+def _first_of(waiting: list[tuple[float, ...]], count: int, gone: Gone) -> list[int]:
+    """Return the numbers of the first of ``waiting``, ``count`` at most; who is gone before them is taken out."""
+    kept, seen = list[tuple[float, ...]](), 0
+    while seen < len(waiting) and len(kept) < count:
+        if not gone(int(waiting[seen][-1])):
+            kept.append(waiting[seen])
+        seen += 1
+    waiting[:seen] = kept
+    return [int(key[-1]) for key in kept]

@@ -3,11 +3,12 @@
 import json
 import math
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
 from estimators.estimator import Estimator, Fidelity, Result
-from nas.checkpoints import LEAST, SHARE, bytes_in, folder_of, name_of, parse_bytes, share_of_disk
+from nas.checkpoints import LEAST, SHARE, bytes_in, folder_of, name_of, parse_bytes, share_of_disk, tidy
 from nas.executor import Limits
 from nas.executors.serial import Serial
 from nas.folder import Settings
@@ -94,6 +95,29 @@ def test_what_is_in_flight_and_repeats_stay(tmp_path):
     task = study.task(trial, estimator, lambda c: c, folder, Limits(), {})
     study.land(trial, Serial(isolate=False).submit(task).result(), folder)
     assert held(tmp_path) == {name_of(study.best.number), folder_of(repeat)}
+
+
+class Untouched(dict):
+    """Trials that are asked for by their number, never gone through."""
+
+    def values(self):
+        raise AssertionError("all trials were gone through")
+
+    __iter__ = items = keys = values
+
+
+def test_tidying_costs_as_much_as_there_are_folders_not_trials(tmp_path):
+    def done(number):
+        step = Step(number, number, Fidelity(1), metrics={"loss": 1.0}, checkpoint="a.safetensors")
+        return Trial(number, Configuration({"x": number}), steps=(step,))
+
+    trials = Untouched((number, done(number)) for number in range(12_000))
+    for number in (3, 7, 11_999):
+        (tmp_path / name_of(number)).mkdir()
+        (tmp_path / name_of(number) / "a.safetensors").touch()
+    history = SimpleNamespace(trials=trials, asked={})
+    assert tidy(history, trials[11_999], tmp_path, lambda: [3, 11_999]) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["trial-0003", "trial-11999"]
 
 
 def test_limits_are_asked_for_what_is_really_trained(tmp_path):

@@ -209,14 +209,15 @@ def test_what_goes_on_has_its_checkpoint(scheduler, tmp_path):
 
 
 @every
-def test_several_objectives_and_a_constraint(scheduler):
+@pytest.mark.parametrize("objectives", [("loss", "latency"), ("loss", "latency", "params")], ids=len)
+def test_several_objectives_and_a_constraint(scheduler, objectives):
     """Who goes on from a rung is among the first of ``best_first`` there, what breaks the constraint last."""
-    about = problem(["loss", "latency"], ["size<=0.8"])
-    broken, promoted = [], []
+    about = problem(objectives, ["size<=0.8"])
+    names, broken, promoted = (*objectives, "size"), [], []
 
     def measure(trial):
-        values = [noise(3, trial.number, trial.asked.fidelity.epochs, name) for name in range(3)]
-        return dict(zip(("loss", "latency", "size"), values, strict=True))
+        values = [noise(3, trial.number, trial.asked.fidelity.epochs, at) for at in range(len(names))]
+        return dict(zip(names, values, strict=True))
 
     def watch(action, trials, flights):
         if isinstance(action, Continue):
@@ -228,8 +229,10 @@ def test_several_objectives_and_a_constraint(scheduler):
 
     trials = play(made(scheduler, random_strategy(about), LADDER), measure, starts=60, watch=watch)
     assert any(step_at(trial, LADDER[-1]) for trial in trials.values())
-    if promoted:
-        assert np.mean(promoted) < 0.4 and np.mean(broken) < 0.2
+    if scheduler == "full":  # its rule promotes nobody
+        assert not promoted
+    else:
+        assert len(promoted) > 5 and np.mean(promoted) < 0.4 and np.mean(broken) < 0.2
 
 
 def test_options_are_reached_from_a_study():

@@ -2,19 +2,23 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
-from estimators.estimator import Fidelity, Result
+from estimators.estimator import Estimator, Fidelity, Result
 from nas import Float, Objective, Space, Study
 from nas.brackets import Stage
 from nas.cli import _ranking
+from nas.ensemble import shares
+from nas.executor import executors
 from nas.fidelity_trust import LEAST, LEAST_TOP, Ranking, earned, ranking, rankings, said, told_at
-from nas.rounds import Rounds
+from nas.rounds import Rounds, looked
 from nas.rungs import believed, known_before
 from nas.scheduler import schedulers
+from nas.session import Session
 from nas.trial import Constraint, Problem, Step, Trial
 from nas.trust import RESAMPLES
 from search_spaces.space import Configuration
@@ -347,7 +351,7 @@ def test_asha_lets_everybody_pass_a_rung_that_ranks_nothing():
 
 
 @pytest.mark.parametrize("curves", [True, False])
-@pytest.mark.parametrize("scheduler", ["halving", "asha"])
+@pytest.mark.parametrize("scheduler", ["halving", "asha", "hyperband", "bohb", "priorband"])
 def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, scheduler, curves):
     options = {"curves": curves, "at_once": 4, "scheduler": scheduler}
     whole = searched(useless_below(3), 150, **options)
@@ -360,16 +364,55 @@ def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, scheduler, curves):
         assert [step.index for step in one.steps] == [step.index for step in other.steps]
 
 
+def test_doubt_looks_at_all_trials_only_when_there_are_an_eighth_more(monkeypatch):
+    """What it looks at grows with the trials, not with their square."""
+    lengths = []
+
+    def counting(trials, *arguments, **options):
+        lengths.append(len(trials))
+        return believed(trials, *arguments, **options)
+
+    monkeypatch.setattr("nas.rounds.believed", counting)
+    begun = starts(searched(useless_below(3), 600))
+    assert set(begun[300:]) == {1} and sum(lengths) < 40 * 600
+    grid = sorted({looked(index) for index in range(200)})
+    assert grid[:19] == [*range(17), 18, 20] and max(np.diff(grid)) <= 200 / 8
+    assert all(looked(at) == at for at in grid) and looked(19) == 18
+
+
+def last_digits_first(config, epoch):
+    """A loss whose first rung ranks nothing, not even designs that are mutants of each other."""
+    return (config["x"] + config["y"]) * 1e5 % 1 if epoch < 3 else config["x"] + 1 / epoch
+
+
+@pytest.mark.parametrize("scheduler", ["hyperband", "bohb", "priorband"])
+def test_brackets_of_every_kind_leave_a_rung_that_ranks_nothing(scheduler):
+    found = starts(searched(last_digits_first, 300, scheduler=scheduler))
+    assert {0, 1, 2} <= set(found[:50]) and set(found[150:]) == {1, 2}
+    for loss, options in ((useless_below(1), {}), (last_digits_first, {"doubt": False})):
+        kept = starts(searched(loss, 300, scheduler=scheduler, **options))
+        assert kept[150:].count(0) == pytest.approx(150 * 9 / 17, abs=9)
+
+
+def test_priorband_draws_by_the_rung_at_which_a_design_starts(monkeypatch):
+    asked = []
+
+    def noted(rung, *arguments):
+        asked.append(rung)
+        return shares(rung, *arguments)
+
+    monkeypatch.setattr("nas.schedulers.priorband.shares", noted)
+    found = starts(searched(last_digits_first, 300, scheduler="priorband"))
+    assert asked == found[1:] and 0 not in found[150:]
+
+
 def test_brackets_of_hyperband_are_thinned_alike():
     """9 -> 3 -> 1, 5 -> 1, 3 without the first rung: 3 -> 1, 5 -> 1, 3."""
     cycle = [(Stage(9, 0), Stage(3, 1), Stage(1, 2)), (Stage(5, 1), Stage(1, 2)), (Stage(3, 2),)]
     rounds = Rounds(LOSS, LADDER, cycle, doubt=True)
     noise = dict(enumerate(passing(*np.random.default_rng(3).standard_normal((2, 60)))))
-    assert [rounds._planned(index, list(noise.values())) for index in range(3)] == [cycle[0][1:], *cycle[1:]]
-    assert (
-        rounds._planned(12, []) == cycle[0]
-        and Rounds(LOSS, LADDER, cycle)._planned(0, list(noise.values())) == cycle[0]
-    )
+    assert [rounds._planned(index, noise) for index in range(3)] == [cycle[0][1:], *cycle[1:]]
+    assert rounds._planned(12, {}) == cycle[0] and Rounds(LOSS, LADDER, cycle)._planned(0, noise) == cycle[0]
 
 
 def passing(low, high):
@@ -377,6 +420,53 @@ def passing(low, high):
     for i, (a, b) in enumerate(zip(low, high, strict=True)):
         curve = ({"loss": a}, {"loss": a}, *({"loss": b},) * 7)
         yield Trial(i, Configuration({"a": i}), steps=(Step(i, i, HIGH, metrics={"loss": b}, curve=curve),))
+
+
+class Noisy(Estimator):
+    def evaluate(self, design, fidelity, context):
+        return Result(metrics={"loss": design["x"] + 1 / context.epochs})
+
+
+class Drawn:
+    """In place of a tracker: how many results each comparison of rungs told of."""
+
+    def __init__(self):
+        self.steps = []
+
+    def __getattr__(self, name):
+        return lambda *arguments: None
+
+    def compared(self, signals, step):
+        self.steps += [step] if any(isinstance(one, Ranking) for one in signals) else []
+
+
+def test_rungs_are_compared_when_an_eighth_more_results_are_in_and_at_the_end(tmp_path, monkeypatch):
+    counts, written, drawn = [], [], Drawn()
+
+    def counting(trials, *arguments):
+        counts.append(len(trials))
+        return rankings(trials, *arguments)
+
+    monkeypatch.setattr("nas.session.rankings", counting)
+    monkeypatch.setattr("nas.status.rankings", counting)
+    one = Session.__new__(Session)
+    one.study = Study(SPACE, strategy="random", scheduler="asha", ladder=LADDER, trackers=[drawn])
+    about = {"objectives": ["loss"], "constraints": [], "fidelities": LADDER}
+    one.settings = SimpleNamespace(budget=None, trials=200, round=1, **about)
+    one.folder = SimpleNamespace(checkpoints=tmp_path, best=tmp_path / "best", write_status=written.append)
+    one.warm_start = SimpleNamespace(begin=lambda budget: None, keep_up=list)
+    one.time_left = SimpleNamespace(predict=lambda running: None)
+    one.estimator, one.executor = Noisy(), executors.get("serial")(isolate=False)
+    one.search_space = SimpleNamespace(decode=lambda config: config)
+    one.cost, one.watched, one.rungs, one._ranked = None, None, [], -1
+    one._context = dict
+    one._search()
+    results = one.study.history.results
+    assert len(written) == results > 200 and len(counts) < 50
+    assert drawn.steps[:5] == [*range(drawn.steps[0], drawn.steps[0] + 5)] and drawn.steps[-1] == results
+    assert max(np.diff(drawn.steps)) <= results / 8
+    assert written[-1]["fidelities"][0]["of"] > 150
+    assert one.status("finished")["fidelities"][0]["of"] == 200
 
 
 def test_what_a_rung_is_called():

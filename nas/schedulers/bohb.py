@@ -23,7 +23,10 @@ RANDOM: Final = 21  # PURPOSE of the generator of random designs
 
 @schedulers.register("bohb")
 class Bohb(Scheduler):
-    """Brackets as in ``hyperband``; every third design is random."""
+    """Brackets as in ``hyperband``; every third design is random.
+
+    Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the paper.
+    """
 
     def __init__(
         self,
@@ -32,10 +35,11 @@ class Bohb(Scheduler):
         *,
         eta: int = 3,
         sizes: str = "li",
+        doubt: bool = True,
     ) -> None:
         super().__init__(strategy, ladder)
         brackets = cycle(self.ladder, checked_eta("bohb", eta), sizes)
-        self.rounds = Rounds(strategy.problem, self.ladder, brackets)
+        self.rounds = Rounds(strategy.problem, self.ladder, brackets, doubt=doubt)
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
         return self.next_of(

@@ -17,7 +17,10 @@ from nas.trial import Trial
 
 @schedulers.register("hyperband")
 class Hyperband(Scheduler):
-    """The brackets of ``nas.brackets.cycle``, with ``sizes`` "li" or "keras-tuner"."""
+    """The brackets of ``nas.brackets.cycle``, with ``sizes`` "li" or "keras-tuner".
+
+    Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the paper.
+    """
 
     def __init__(
         self,
@@ -26,10 +29,11 @@ class Hyperband(Scheduler):
         *,
         eta: int = 3,
         sizes: str = "li",
+        doubt: bool = True,
     ) -> None:
         super().__init__(strategy, ladder)
         brackets = cycle(self.ladder, checked_eta("hyperband", eta), sizes)
-        self.rounds = Rounds(strategy.problem, self.ladder, brackets)
+        self.rounds = Rounds(strategy.problem, self.ladder, brackets, doubt=doubt)
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
         return self.next_of(

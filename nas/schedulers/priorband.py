@@ -29,7 +29,11 @@ ENSEMBLE: Final = 22  # PURPOSE of the generator of designs
 
 @schedulers.register("priorband")
 class PriorBand(Scheduler):
-    """Brackets as in ``hyperband``, with designs of three sources."""
+    """Brackets as in ``hyperband``, with designs of three sources.
+
+    Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the paper. The
+    shares of the sources are those of the rung at which a design does start.
+    """
 
     def __init__(
         self,
@@ -38,12 +42,13 @@ class PriorBand(Scheduler):
         *,
         eta: int = 3,
         sizes: str = "li",
+        doubt: bool = True,
     ) -> None:
         super().__init__(strategy, ladder)
         problem = strategy.problem
         self.eta = checked_eta("priorband", eta)
         brackets = cycle(self.ladder, eta, sizes)
-        self.rounds = Rounds(problem, self.ladder, brackets)
+        self.rounds = Rounds(problem, self.ladder, brackets, doubt=doubt)
         self.standing = Waiting(problem, self.ladder)
         self.priors = problem.priors or priors_at(problem.space.default(), {})
         self._first_bracket = _cost(brackets[0], self.ladder)
