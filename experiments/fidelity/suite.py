@@ -47,6 +47,6 @@ def names_of(text: str) -> list[str]:
             raise ValueError(f"no task {name!r}; {nearest(name, [*known, *GROUPS])}")
         if name in text.split(",") and not there(name):
             raise ValueError(
-                f"the curves of {name!r} are not here; see experiments/fidelity/README.md for what has them"
+                f"the curves of {name!r} are not here; experiments/fidelity/README.md says what has them"
             )
     return [name for name in found if there(name)]
