@@ -102,14 +102,15 @@ def _greedily(front: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """
     low = front.min(axis=0)
     samples = low + np.random.default_rng(0).random((SAMPLES, front.shape[1])) * (reference - low)
-    below = np.ones((len(front), SAMPLES), bool)
+    below = np.ones((SAMPLES, len(front)), bool)
     for column, sample in zip(front.T, samples.T, strict=True):
-        below &= column[:, None] <= sample
-    below = below[:, below.any(axis=0)]
-    order = list[int]()
-    while below.shape[1]:
-        order.append(int(below.sum(axis=1).argmax()))
-        below = below[:, ~below[order[-1]]]
+        below &= column <= sample[:, None]
+    order, left, added = list[int](), np.ones(SAMPLES, bool), below.sum(axis=0)
+    while added.any():
+        order.append(int(added.argmax()))
+        new = left & below[:, order[-1]]
+        added -= below[new].sum(axis=0)
+        left &= ~new
     rest = np.setdiff1d(np.arange(len(front)), order)
     spread = crowding_distance(front)[rest]
     return np.concatenate([np.array(order, int), rest[np.argsort(-spread, kind="stable")]])
