@@ -3,6 +3,9 @@
 It runs in a thread of its own, and only while ``run`` waits for it: the two take turns. At the fidelity that was asked
 for it stands still inside ``stopping()``, or inside the first ``report`` beyond, and what it reported so far is the
 result. It then goes on from there, or it is told to end: ``stopping()`` is true, and a report ends it.
+
+A checkpoint is of its last report only if it was saved since the one before and, while the call stands still, before
+that report: what was saved later may hold weights that were trained further, or be half written.
 """
 
 import ctypes
@@ -20,6 +23,42 @@ from nas.trial import Metrics, checked_metrics
 
 class Told(BaseException):
     """Ends a function that reports after it was told to end. No ``Exception``: a function may catch those."""
+
+
+class Saves:
+    """The ``*.safetensors`` in the folder ``scratch``, as they were at the last two reports of a call."""
+
+    def __init__(self, scratch: Path) -> None:
+        self._scratch = scratch
+        self._before = self._last = self._look()
+        self._first: bool | None = None  # whether something was saved before the first report
+
+    def reported(self) -> None:
+        """Note what lies there as a report comes in."""
+        self._before, self._last = self._last, self._look()
+        if self._first is None:
+            self._first = self._last != self._before
+
+    def newest(self, ended: bool) -> Path | None:
+        """Return the checkpoint of the last report; of a call that has ``ended`` it may have been saved later.
+
+        A call that reported before it first saved may save each epoch after its report. Then, with something newer
+        there, what lay there at the last report is of the epoch before.
+        """
+        now = self._look()
+        newer = [path for path, stamp in now.items() if self._last.get(path) != stamp]
+        if ended and newer:
+            return max(newer, key=now.__getitem__)
+        if newer and not self._first:
+            return None
+        new = [path for path, stamp in self._last.items() if self._before.get(path) != stamp]
+        path = max(new, key=self._last.__getitem__, default=None)
+        return path if path is not None and now.get(path) == self._last[path] else None
+
+    def _look(self) -> dict[Path, tuple[int, int, int]]:
+        """Return time, inode and size of each: a clock of files that ticks slowly does not tell two saves apart."""
+        found = {path: path.stat() for path in self._scratch.glob("*.safetensors")}
+        return {path: (one.st_mtime_ns, one.st_ino, one.st_size) for path, one in found.items()}
 
 
 class Call:
@@ -41,6 +80,7 @@ class Call:
         self.returned: Any = None
         self._function, self._design, self._needed, self._read = function, design, needed, read
         self._fidelity, self._context = Fidelity(), Context(seed=0, scratch=Path())
+        self._saves: Saves | None = None
         self._error: BaseException | None = None
         self._told, self._ended = False, False
         self._ours, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
@@ -50,6 +90,11 @@ class Call:
     def reached(self) -> bool:
         """Whether it has reported what was asked for."""
         return max(self.curve, default=0) >= self._fidelity.epochs
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The weights as of the last report, or as of the end without one; None where this call saved none."""
+        return None if self._saves is None else self._saves.newest(self._ended)
 
     def continues(self, design: Any, fidelity: Fidelity, context: Context) -> bool:
         """Return whether ``context`` asks for more of the same trial, on the same data and side."""
@@ -71,6 +116,7 @@ class Call:
         An interruption of this thread interrupts the function too, and waits for its end.
         """
         self._fidelity, self._context = fidelity, context
+        self._saves = self._saves or Saves(context.scratch)
         if self._thread is None and not self._higher:
             self._work()
         else:
@@ -122,6 +168,8 @@ class Call:
             pass
         if self._told:
             raise Told
+        assert self._saves is not None
+        self._saves.reported()
         self.curve[step] = point
         self._context.report(step, point)
 

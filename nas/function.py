@@ -38,7 +38,9 @@ class Function(Estimator):
 
     Below ``context.horizon`` a call whose last report has all ``needed`` metrics is held at its fidelity, and that
     report is the result. It goes on from there if the same trial is asked for next, else it is told to end. A trial
-    that is continued later is called anew, at ``context.start`` if it left a checkpoint in ``context.scratch``, else 0.
+    that is continued later is called anew, at ``context.start`` if it left a checkpoint of that epoch, else at 0. Save
+    each epoch before you report it, as ``*.safetensors`` in ``context.scratch``: what was saved since the report before
+    counts, unless it was written again before the call was held.
     A loop that ends at ``context.epochs`` instead of at ``context.horizon`` cannot go on and is called anew as well.
     With ``needed`` None no call is held.
     """
@@ -86,9 +88,9 @@ class Function(Estimator):
             raise ValueError("the function returned None and reported nothing; return a number or a map")
         last = call.curve[max(call.curve)] if call.returned is None else self._metrics(call.returned)
         new = [step for step in sorted(call.curve) if step > context.start or not context.start]
-        checkpoints = sorted(context.scratch.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        name = checkpoints[-1].name if checkpoints else None
-        return Result(metrics=last, curve=tuple(call.curve[step] for step in new), checkpoint=name)
+        saved = call.checkpoint
+        curve = tuple(call.curve[step] for step in new)
+        return Result(metrics=last, curve=curve, checkpoint=None if saved is None else saved.name)
 
     def _metrics(self, value: Any) -> Metrics:
         return value if isinstance(value, Mapping) else {self.objective: value}

@@ -478,6 +478,9 @@ class Study:
         ends it, and so does an exhausted space (``exhausted`` says so). What raises is a failed trial. With ``limits``,
         evaluations run in a child process that keeps them. ``folds`` calls ``f(config, context)`` once per fold of a
         cross-validation, with ``context.fold``, and counts the means, see ``nas.function.Folded``.
+
+        A trial that is continued goes on from its weights if the function saves them: save before you report, as
+        ``*.safetensors`` in ``context.scratch``, and begin at ``context.start`` from ``context.checkpoint``.
         """
         if not callable(function):
             raise ValueError(f"optimize got {function!r}; give a function f(config) or f(config, context)")
