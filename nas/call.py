@@ -3,9 +3,6 @@
 It runs in a thread of its own, and only while ``run`` waits for it: the two take turns. At the fidelity that was asked
 for it stands still inside ``stopping()``, or inside the first ``report`` beyond, and what it reported so far is the
 result. It then goes on from there, or it is told to end: ``stopping()`` is true, and a report ends it.
-
-A checkpoint is of its last report only if it was saved since the one before and, while the call stands still, before
-that report: what was saved later may hold weights that were trained further, or be half written.
 """
 
 import ctypes
@@ -18,47 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Context, Fidelity
+from nas.saves import Saves
 from nas.trial import Metrics, checked_metrics
 
 
 class Told(BaseException):
     """Ends a function that reports after it was told to end. No ``Exception``: a function may catch those."""
-
-
-class Saves:
-    """The ``*.safetensors`` in the folder ``scratch``, as they were at the last two reports of a call."""
-
-    def __init__(self, scratch: Path) -> None:
-        self._scratch = scratch
-        self._before = self._last = self._look()
-        self._first: bool | None = None  # whether something was saved before the first report
-
-    def reported(self) -> None:
-        """Note what lies there as a report comes in."""
-        self._before, self._last = self._last, self._look()
-        if self._first is None:
-            self._first = self._last != self._before
-
-    def newest(self, ended: bool) -> Path | None:
-        """Return the checkpoint of the last report; of a call that has ``ended`` it may have been saved later.
-
-        A call that reported before it first saved may save each epoch after its report. Then, with something newer
-        there, what lay there at the last report is of the epoch before.
-        """
-        now = self._look()
-        newer = [path for path, stamp in now.items() if self._last.get(path) != stamp]
-        if ended and newer:
-            return max(newer, key=now.__getitem__)
-        if newer and not self._first:
-            return None
-        new = [path for path, stamp in self._last.items() if self._before.get(path) != stamp]
-        path = max(new, key=self._last.__getitem__, default=None)
-        return path if path is not None and now.get(path) == self._last[path] else None
-
-    def _look(self) -> dict[Path, tuple[int, int, int]]:
-        """Return time, inode and size of each: a clock of files that ticks slowly does not tell two saves apart."""
-        found = {path: path.stat() for path in self._scratch.glob("*.safetensors")}
-        return {path: (one.st_mtime_ns, one.st_ino, one.st_size) for path, one in found.items()}
 
 
 class Call:

@@ -1,10 +1,12 @@
 """The folders of checkpoints, one per trial, and which of them nobody needs any more, or needs the least."""
 
+import contextlib
 import math
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from nas.history import History
 from nas.trial import Step, Trial
@@ -21,6 +23,28 @@ def folder_of(trial: Trial) -> str:
 def name_of(number: int) -> str:
     """Return the name of the folder of the checkpoints of trial ``number``."""
     return f"trial-{number:04d}"
+
+
+@contextlib.contextmanager
+def beside(store: Path | None) -> Iterator[Path]:
+    """Yield the folder of the checkpoints of a study in the file ``store``; one for the time being if it is in memory.
+
+    That of ``study.log`` is ``study-checkpoints``. It stays for a resume, without the folders that hold no checkpoint.
+    """
+    if store is None:
+        with TemporaryDirectory(prefix="nas-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    folder = store.with_name(f"{store.name.removesuffix('.log')}-checkpoints")
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        for path in folder.glob("trial-*"):
+            if not any(path.rglob("*.safetensors")):
+                shutil.rmtree(path, ignore_errors=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def base_of(trial: Trial, trials: Mapping[int, Trial]) -> tuple[Trial, Step] | None:

@@ -10,6 +10,7 @@ from typing import Any
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from nas.call import Call
 from nas.executor import Task
+from nas.saves import seal, sealed
 from nas.supervise import evaluate
 from nas.trial import Metrics, checked_metrics
 
@@ -54,6 +55,8 @@ class Function(Estimator):
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
         if not takes_context(self.function):
             return Result(metrics=self._once(design, context))
+        if context.checkpoint is not None and not sealed(context.checkpoint, context.start):
+            context = replace(context, start=0, checkpoint=None)  # written over by a call that was killed
         call = self._going_on(design, fidelity, context)
         held = call is not None and call.run(fidelity, context)
         if call is None or not (held or call.reached):
@@ -88,7 +91,8 @@ class Function(Estimator):
             raise ValueError("the function returned None and reported nothing; return a number or a map")
         last = call.curve[max(call.curve)] if call.returned is None else self._metrics(call.returned)
         new = [step for step in sorted(call.curve) if step > context.start or not context.start]
-        saved = call.checkpoint
+        if (saved := call.checkpoint) is not None:
+            seal(saved, context.epochs)
         curve = tuple(call.curve[step] for step in new)
         return Result(metrics=last, curve=curve, checkpoint=None if saved is None else saved.name)
 

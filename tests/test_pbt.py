@@ -1,9 +1,11 @@
 """Population-based training: who is replaced, what a fork begins with, and kills that change nothing."""
 
+import contextlib
 import json
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -337,3 +339,53 @@ def digits(tmp_path_factory):
     x, y = (x * 15.9).astype(np.uint8).reshape(-1, 1, 8, 8), y.astype(np.int64)
     parts = Split(x[:200], y[:200]), Split(x[200:300], y[200:300]), Split(x[300:350], y[300:350])
     return save(Dataset("digits", *parts, tuple("0123456789")), tmp_path_factory.mktemp("data") / "digits")
+
+
+class Striking:
+    """A user's own loop whose weights are the rates that it saw; its ``at``-th save is followed by an interruption."""
+
+    def __init__(self, name, at=0):
+        self.name, self.at, self.saves, self.wrong = name, at, 0, []
+
+    def __call__(self, config, context):
+        learned = json.loads(context.checkpoint.read_text()) if context.checkpoint else []
+        self.wrong += [learned] if len(learned) != context.start else []
+        for epoch in range(context.start, context.horizon):
+            learned = [*learned, config["rate"]]
+            time.sleep(0.005)  # as the clock of files may tick
+            (context.scratch / f"{self.name.format(epoch)}.safetensors").write_text(json.dumps(learned))
+            self.saves += 1
+            if self.saves == self.at:
+                raise KeyboardInterrupt
+            context.report(epoch + 1, -sum(learned))
+            if context.stopping():
+                return
+
+
+@pytest.mark.parametrize("name", ["epoch-{}", "weights"])
+def test_a_loop_of_ones_own_resumes_as_the_population_that_ran(tmp_path, name):
+    def optimized(loop, trials, storage=None):
+        options = {"strategy": "random", "scheduler": "pbt", "ladder": LADDER, "seed": 2, "storage": storage}
+        with Study(SPACE, **options) as study:
+            with contextlib.suppress(KeyboardInterrupt):
+                study.optimize(loop, trials=trials)
+            return [[step.metrics for step in trial.steps] for trial in study.trials]
+
+    whole = optimized(Striking(name), 8)
+    for at in (18, 29, 41):
+        store = tmp_path / f"study-{at}.log"
+        optimized(Striking(name, at), 8, store)
+        loop = Striking(name)
+        again = optimized(loop, 0, store)
+        assert loop.wrong == []
+        assert name == "weights" or again == whole  # else what was written over is trained from the start
+        folder = tmp_path / f"study-{at}-checkpoints"
+        assert list(folder.glob("trial-*/*.safetensors")) and all(
+            any(one.iterdir()) for one in folder.iterdir()
+        )
+
+
+def test_a_store_without_checkpoints_has_no_folder_of_them(tmp_path):
+    with Study(SPACE, strategy="random", storage=tmp_path / "study.log") as study:
+        study.optimize(lambda config: config["rate"], trials=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.log"]
