@@ -125,6 +125,8 @@ class Call:
         self._ours.release()
 
     def _report(self, step: int, metrics: Any) -> None:
+        if step < 1:
+            raise ValueError(f"report({step!r}, ...): epochs count from 1; report one that has ended")
         point, _ = checked_metrics(self._read(metrics), ())
         while step > self._fidelity.epochs and self.reached and self._hold():
             pass

@@ -42,7 +42,8 @@ class Function(Estimator):
     that is continued later is called anew, at ``context.start`` if it left a checkpoint of that epoch, else at 0. Save
     each epoch before you report it, as ``*.safetensors`` in ``context.scratch``: what was saved since the report before
     counts, unless it was written again before the call was held.
-    A loop that ends at ``context.epochs`` instead of at ``context.horizon`` cannot go on and is called anew as well.
+    A loop that ends at ``context.epochs`` instead of at ``context.horizon`` cannot go on and is called anew as well;
+    one that goes on and ends by itself, as by a patience of its own, has its result.
     With ``needed`` None no call is held.
     """
 
@@ -58,8 +59,9 @@ class Function(Estimator):
         if context.checkpoint is not None and not sealed(context.checkpoint, context.start):
             context = replace(context, start=0, checkpoint=None)  # written over by a call that was killed
         call = self._going_on(design, fidelity, context)
+        before = 0 if call is None else max(call.curve)
         held = call is not None and call.run(fidelity, context)
-        if call is None or not (held or call.reached):
+        if call is None or not (held or max(call.curve) > before):
             call = Call(self.function, design, needed=self.needed, read=self._metrics)
             held = call.run(fidelity, context)
         self.warm.call = call if held else None

@@ -321,6 +321,8 @@ class Study:
             raise ValueError(
                 f"no trial {number!r} in this study; repeat one of the {len(self.trials)} it has"
             )
+        if not _whole(replicate) or replicate < 1:
+            raise ValueError(f"replicate={replicate!r}; give a whole number from 1 up, 0 is the trial itself")
         for trial in self.trials:
             if trial.parent == number and trial.replicate == replicate:
                 if trial.asked is not None:

@@ -1,5 +1,6 @@
 """A user's own loop: stopped early by schedulers, held where it reached its fidelity, and never left behind."""
 
+import signal
 import threading
 import time
 
@@ -216,8 +217,6 @@ def test_what_the_function_raises_to_leave_leaves(kind):
 
 
 def test_an_interruption_interrupts_the_function():
-    import _thread
-
     entered, seen = threading.Event(), []
 
     def function(config, context):
@@ -231,7 +230,7 @@ def test_an_interruption_interrupts_the_function():
 
     def strike():
         entered.wait()
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # wakes it where it waits
 
     striker = threading.Thread(target=strike)
     striker.start()
@@ -352,3 +351,31 @@ def test_what_an_earlier_call_saved_is_not_of_this_one(tmp_path):
     )
     function.release()
     assert result.checkpoint is None
+
+
+class Patient(Loop):
+    """Ends by itself after five epochs: it has a patience of its own."""
+
+    def __call__(self, config, context):
+        self.calls += 1
+        for epoch in range(context.start, context.horizon):
+            self.epochs += 1
+            context.report(epoch + 1, config["x"] + 1 / (epoch + 1))
+            if context.stopping() or epoch == 4:
+                return
+
+
+def test_a_call_that_goes_on_and_ends_by_itself_has_its_result():
+    loop = Patient()
+    study = optimized(loop)
+    assert loop.calls == len(study.trials) == 10
+    onward = [trial for trial in study.trials if len(trial.steps) == 3]
+    assert onward and all(trial.metrics["loss"] == trial.config["x"] + 1 / 5 for trial in onward)
+
+
+@pytest.mark.parametrize("epoch", [0, -1])
+def test_epochs_count_from_one(epoch):
+    study = Study(SPACE, strategy="random", scheduler="halving", ladder=LADDER, seed=1)
+    study.optimize(lambda config, context: context.report(epoch, config["x"]), trials=1)
+    rule = f"report({epoch}, ...): epochs count from 1; report one that has ended"
+    assert rule in study.trials[0].last.error

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -29,12 +30,14 @@ SPACE = Space(rate=Float(0.1, 10.0, log=True), layers=Int(1, 4), kind=Choice(tup
 class Walk(Estimator):
     """The weights are the list of all rates that they were trained with; the loss falls by their sum."""
 
-    def __init__(self, failing=lambda config, epoch: False):
-        self.failing = failing
+    def __init__(self, failing=lambda config, epoch: False, forgetful=lambda config: False):
+        self.failing, self.forgetful = failing, forgetful
 
     def evaluate(self, design, fidelity, context):
         learned = [] if context.checkpoint is None else json.loads(context.checkpoint.read_text())
         assert len(learned) == context.start
+        if self.forgetful(design):  # it trains from the start, and saves nothing
+            return Result(metrics={"loss": -fidelity.epochs * design["rate"]})
         curve = []
         for epoch in range(context.start, fidelity.epochs):
             if self.failing(design, epoch):
@@ -191,11 +194,31 @@ def test_nobody_waits_for_a_straggler():
     assert len(done) == 7 and study.trials[straggler.number].asked is not None
 
 
-def test_a_population_needs_a_quarter():
+@pytest.mark.parametrize("size", [3, 8.5, 8.0, "8", True])
+def test_a_population_needs_a_quarter(size):
     strategy = strategies.get("random")(Problem(SPACE), seed=0)
-    with pytest.raises(ValueError, match="pbt: size=3 has no worst quarter; give 4 or more"):
-        schedulers.get("pbt")(strategy, LADDER, size=3)
+    rule = f"pbt: size={size!r} has no worst quarter; give a whole number of 4 or more"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        schedulers.get("pbt")(strategy, LADDER, size=size)
     assert schedulers.get("pbt").spacing == "even"
+
+
+@pytest.mark.parametrize("fixed", ["architecture", ("layers", 3), 3])
+def test_what_is_fixed_is_a_sequence_of_paths(fixed):
+    strategy = strategies.get("random")(Problem(SPACE), seed=0)
+    rule = f"pbt: fixed={fixed!r}; give a sequence of paths, for example ('architecture',)"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        schedulers.get("pbt")(strategy, LADDER, fixed=fixed)
+
+
+def test_who_saves_nothing_is_no_parent(tmp_path):
+    """Nobody has a checkpoint: all members simply go on. With some that do, only they lend."""
+    study = Study(SPACE, strategy="random", scheduler="pbt", ladder=LADDER, seed=2)
+    study.optimize(lambda config, context: -config["rate"] * context.epochs, trials=8)
+    assert len(study.trials) == 8 and all(len(trial.steps) == len(LADDER) for trial in study.trials)
+    some = searched(tmp_path, estimator=Walk(forgetful=lambda config: config["kind"] != "a"))
+    forks = [trial for trial in some.trials if trial.fork]
+    assert forks and all(some.trials[fork.parent].config["kind"] == "a" for fork in forks)
 
 
 def test_constraints_hold_for_forks(tmp_path):
