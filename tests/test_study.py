@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -413,6 +414,15 @@ def test_messages_of_wrong_arguments():
     study = Study(SPACE, strategy="random")
     with pytest.raises(ValueError, match="no trial 99 in this study; repeat one of the 0 it has"):
         study.repeat(99, 1, Fidelity())
+
+
+@pytest.mark.parametrize("replicate", [0, -1, 1.0, True, "1"])
+def test_a_repeat_is_counted_from_one(replicate):
+    study = Study(SPACE)
+    study.optimize(lambda config: 0.0, trials=1)
+    rule = f"replicate={replicate!r}; give a whole number from 1 up, 0 is the trial itself"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        study.repeat(0, replicate, Fidelity())
     for trials in ("5", 2.5, True, -1):
         with pytest.raises(ValueError, match=f"trials={trials!r}; give how many to start from now on"):
             study.optimize(loss, trials=trials)
