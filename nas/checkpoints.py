@@ -84,8 +84,8 @@ def tidy(
 ) -> list[int]:
     """Remove the older checkpoints of ``trial``, and all of those below ``folder`` whose trials are not ``kept``.
 
-    Repeats and trials in flight keep theirs, and so does what a fork in flight begins from. Where ``trial`` left no
-    checkpoint and had none, nothing is looked at. If what is left takes more than ``quota`` bytes, the least promising
+    Repeats and trials in flight keep theirs, and so does what a fork in flight begins from. Where no trial has a
+    folder with a file in it, nothing is looked at. If what is left takes more than ``quota`` bytes, the least promising
     go too (``promising`` orders numbers, the first is never dropped), until it does not. Those are returned.
     """
     last = trial.last
