@@ -5,6 +5,7 @@ import math
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from nas.history import History
 from nas.trial import Step, Trial
 
 SHARE = 0.1  # of the free disk that checkpoints may take where no quota is named
+FEW = 64  # folders that are searched for checkpoints after each step that names none
 LEAST = 64_000_000  # bytes that they may take in any case
 
 
@@ -84,12 +86,11 @@ def tidy(
 ) -> list[int]:
     """Remove the older checkpoints of ``trial``, and all of those below ``folder`` whose trials are not ``kept``.
 
-    Repeats and trials in flight keep theirs, and so does what a fork in flight begins from. Where no trial has a
-    folder with a file in it, nothing is looked at. If what is left takes more than ``quota`` bytes, the least promising
-    go too (``promising`` orders numbers, the first is never dropped), until it does not. Those are returned.
+    Repeats and trials in flight keep theirs, and so does what a fork in flight begins from. Where there are few
+    folders and none holds a checkpoint, that is all. If what is left takes more than ``quota`` bytes, the least
+    promising go too (``promising`` orders numbers, the first is never dropped), until it does not. Those are returned.
     """
-    last = trial.last
-    if last is None or (last.checkpoint is None and len(trial.steps) < 2 and not trial.failed):
+    if trial.last is None or (trial.last.checkpoint is None and _bare(folder)):
         return []
     bases = _bases(history)
     _trim(trial, folder / folder_of(trial), bases.get(trial.number, set()))
@@ -108,6 +109,13 @@ def tidy(
         return []
     held = {other.number: bytes_in(path) for path, other in found.items() if other.number not in unwanted}
     return _dropped(folder, held, free - unwanted, quota, promising)
+
+
+def _bare(folder: Path) -> bool:
+    """Return whether ``folder`` has few folders of trials, and no checkpoint in them, named by a step or not."""
+    if sum(1 for _ in islice(folder.glob("trial-*"), FEW + 1)) > FEW:
+        return False
+    return next(folder.glob("trial-*/*.safetensors"), None) is None
 
 
 def _trim(trial: Trial, own: Path, bases: Collection[str]) -> None:
