@@ -14,10 +14,14 @@ import pytest
 
 from estimators.estimator import Estimator, Fidelity, Result
 from nas.checkpoints import base_of, folder_of
+from nas.cli import _descent
 from nas.executor import Limits
 from nas.executors.serial import Serial
+from nas.folder import Settings
 from nas.operators import perturbed
-from nas.scheduler import Continue, Fork, schedulers
+from nas.scheduler import Continue, Fork, Start, schedulers
+from nas.schedulers.pbt import Pbt
+from nas.status import status_of
 from nas.strategy import strategies
 from nas.study import Study
 from nas.trial import Budget, Problem
@@ -412,3 +416,35 @@ def test_a_store_without_checkpoints_has_no_folder_of_them(tmp_path):
     with Study(SPACE, strategy="random", storage=tmp_path / "study.log") as study:
         study.optimize(lambda config: config["rate"], trials=2)
     assert [path.name for path in tmp_path.iterdir()] == ["study.log"]
+
+
+def test_forks_are_no_starts_in_the_status(tmp_path):
+    study = searched(tmp_path, estimator=Walk(lambda config, epoch: epoch >= 2 and config["rate"] > 3))
+    settings = Settings("digits", trials=8, fidelities=LADDER)
+    about = {"state": "finished", "seconds": 1.0, "best": tmp_path}
+    status = status_of(study.trials, study.problem, {}, settings, **about)
+    counts, forks = status["trials"], sum(trial.fork for trial in study.trials)
+    assert counts["finished"] + counts["failed"] == 8 and counts["forks"] == forks > 0
+    best = study.best
+    assert best.fork and (status["best"]["parent"], status["best"]["lineage"]) == (best.parent, best.lineage)
+    assert (
+        _descent(status["best"]) == f"  (forked from trial {best.parent}, descends from trial {best.lineage})"
+    )
+    starts = [trial for trial in study.trials if not trial.fork]
+    plain = status_of(starts, study.problem, {}, settings, **about)
+    assert "forks" not in plain["trials"] and _descent(plain["best"]) == ""
+
+
+def test_populations_that_are_through_are_not_looked_at_again(tmp_path, monkeypatch):
+    study = searched(tmp_path, trials=24)
+    assert study.history.starts == 24
+    looked = []
+    due = Pbt._due
+    monkeypatch.setattr(
+        Pbt, "_due", lambda self, members, index: looked.append(1) or due(self, members, index)
+    )
+    action = study.scheduler.ask(study.searched, [], may_start=True)
+    assert isinstance(action, Start) and looked == []
+    fork = next(trial for trial in study.trials if trial.fork)  # and as it was earlier, it is looked at
+    before = {n: _before(t, fork) for n, t in study.history.trials.items() if n < fork.number}
+    assert isinstance(study.scheduler.ask(before, [], may_start=False), Fork) and looked

@@ -63,9 +63,14 @@ class Pbt(Scheduler):
         super().__init__(strategy, ladder)
         self.size, self.fixed = size, tuple(fixed)
         self.width = size
+        self._through: dict[int, list[Trial]] = {}  # populations that ask for nothing more, as they were then
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        for members in self._populations(trials):
+        for place, members in enumerate(self._populations(trials)):
+            if (
+                self._through.get(place) == members
+            ):  # the same objects, as a rule: nothing is compared field by field
+                continue
             if may_start and sum(not member.fork for member in members) < self.size:
                 action = self.start(trials, pending, self.ladder[0])
                 if isinstance(action, Start):
@@ -73,6 +78,8 @@ class Pbt(Scheduler):
                 may_start = False  # exhausted
             if (due := self._due(members, len(trials))) is not None:
                 return due
+            if len({member.lineage for member in members}) == self.size and not any(m.asked for m in members):
+                self._through[place] = members
         if may_start and isinstance(action := self.start(trials, pending, self.ladder[0]), Start):
             return action
         return WAIT if pending else DONE
