@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from estimators.estimator import Estimator, Fidelity, Result
-from nas.checkpoints import base_of, folder_of
+from nas.checkpoints import base_of, folder_of, tidy
 from nas.cli import _descent
 from nas.executor import Limits
 from nas.executors.serial import Serial
@@ -54,9 +54,8 @@ class Walk(Estimator):
 
 
 def searched(folder, trials=8, estimator=None, storage=None, **options):
-    study = Study(
-        SPACE, strategy="random", scheduler="pbt", ladder=LADDER, seed=2, storage=storage, **options
-    )
+    options = {"scheduler": "pbt", **options}
+    study = Study(SPACE, strategy="random", ladder=LADDER, seed=2, storage=storage, **options)
     study.run(
         estimator or Walk(), lambda config: config, Serial(isolate=False), Budget(trials), folder=folder
     )
@@ -226,9 +225,65 @@ def test_who_saves_nothing_is_no_parent(tmp_path):
 
 
 def test_constraints_hold_for_forks(tmp_path):
-    study = searched(tmp_path, constraints=["rate<=4"], measure=lambda config: {"rate": config["rate"]})
+    """The bound is just above the best, from which most forks begin: every second draw breaks it."""
+    fastest = max(trial.config["rate"] for trial in searched(tmp_path / "free").trials if not trial.fork)
+    options = {
+        "constraints": [f"rate<={1.01 * fastest}"],
+        "measure": lambda config: {"rate": config["rate"]},
+    }
+    study = searched(tmp_path / "bound", **options)
+    assert max(trial.config["rate"] for trial in study.trials if not trial.fork) == fastest
     assert any(trial.fork for trial in study.trials)
-    assert all(trial.config["rate"] <= 4 for trial in study.trials)
+    assert all(trial.config["rate"] <= 1.01 * fastest for trial in study.trials)
+
+
+def test_parents_are_of_the_best_quarter(tmp_path):
+    """Of those that stood on the rung when the fork was asked for, and had not been replaced."""
+    study = searched(tmp_path, trials=16)
+    forks = [trial for trial in study.trials if trial.fork]
+    starts = [trial.number for trial in study.trials if not trial.fork]
+    populations = {number: place // 8 for place, number in enumerate(starts)}
+    assert len(forks) == 20
+    for fork in forks:
+        first = fork.steps[0]
+        population = [
+            trial for trial in study.trials if populations[trial.lineage] == populations[fork.lineage]
+        ]
+        stood = [
+            t
+            for t in population
+            if any(s.index < first.index and s.fidelity.epochs == first.start for s in t.steps)
+        ]
+        stood.sort(key=lambda trial: trial_loss(study, trial, first.start))
+        gone = {one.replaces for one in forks if one.number < fork.number}
+        best = [trial.number for trial in stood if trial.number not in gone]
+        assert fork.parent in best[: max(len(stood) // 4, 1)]
+
+
+def test_what_is_fixed_is_that_of_the_parent(tmp_path):
+    def scheduler(strategy, ladder):
+        return Pbt(strategy, ladder, fixed=("layers", "kind"))
+
+    study = searched(tmp_path, scheduler=scheduler)
+    forks = [trial for trial in study.trials if trial.fork]
+    assert len(forks) == 10
+    for fork in forks:
+        parent = study.trials[fork.parent].config
+        assert all(fork.config[path] == parent[path] for path in ("layers", "kind"))
+
+
+def test_what_a_fork_in_flight_begins_from_is_not_tidied(tmp_path):
+    study = Study(SPACE, strategy="random", scheduler="pbt", ladder=LADDER, seed=2)
+    executor, estimator = Serial(isolate=False), Walk()
+    while not (trial := study.ask()).fork:
+        task = study.task(trial, estimator, lambda c: c, tmp_path, Limits(), {})
+        last = study.land(trial, executor.submit(task).result(), tmp_path)
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 8
+    tidy(study.history, last, tmp_path, kept=set)
+    parent = study.trials[trial.parent]
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*.safetensors")] == [
+        f"{folder_of(parent)}/{parent.last.checkpoint}"
+    ]
 
 
 def test_what_is_perturbed_and_how():
@@ -420,7 +475,7 @@ def test_a_store_without_checkpoints_has_no_folder_of_them(tmp_path):
 
 def test_forks_are_no_starts_in_the_status(tmp_path):
     study = searched(tmp_path, estimator=Walk(lambda config, epoch: epoch >= 2 and config["rate"] > 3))
-    settings = Settings("digits", trials=8, fidelities=LADDER)
+    settings = Settings("digits", trials=8, ladder=tuple((one.epochs, 1.0, 1.0) for one in LADDER))
     about = {"state": "finished", "seconds": 1.0, "best": tmp_path}
     status = status_of(study.trials, study.problem, {}, settings, **about)
     counts, forks = status["trials"], sum(trial.fork for trial in study.trials)
