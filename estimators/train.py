@@ -2,7 +2,7 @@
 
 What a worker trained last stays in memory, so that continuing it costs no reload; the file gives the same
 bits. Early stopping is a function of the curve alone, and the curve is in the checkpoint: a continued
-training stops where the uninterrupted one does.
+training stops where the uninterrupted one does. That of a fork counts from its own first epoch.
 """
 
 import time
@@ -56,6 +56,7 @@ class Run:
 
     training: Training
     curve: list[Metrics]
+    begun: int = 0  # epochs of it that a fork has from its parent
     saved: Checkpoint | None = None
     peak: Peak | None = None  # counts since this evaluation began, where it is asked for
 
@@ -68,7 +69,7 @@ class Run:
     def keep(self) -> None:
         """Copy the state: further steps do not touch the copy."""
         state, standardise = self.training.state(), self.training.standardise
-        values = {"curve": list(self.curve), **asdict(standardise)}
+        values = {"curve": list(self.curve), "begun": self.begun, **asdict(standardise)}
         self.saved = Checkpoint(state.groups, {**state.values, **values}).clone()
 
 
@@ -143,12 +144,14 @@ class TrainEstimator(Estimator):
         """Return the run to go on with: fresh, still warm, or read from the checkpoint."""
         device = find_device(context.device)
         counted = "memory" in self.metrics
+        forks = context.checkpoint is not None and context.checkpoint.parent != context.scratch
         if context.checkpoint is not None:
             stamp = _stamp(context.checkpoint)
             whose, run = _warm.get(stamp, (None, None))
             if run is not None and whose == self._identity(design, context):
                 del _warm[stamp]
                 run.peak = Peak(device, held=run.bytes) if counted else None
+                run.begun = len(run.curve) if forks else run.begun
                 return run
         for _, kept in _warm.values():  # a graph holds the memory of a whole step
             kept.training.replay.forget()
@@ -168,7 +171,9 @@ class TrainEstimator(Estimator):
         training.restore(checkpoint)
         if checkpoint.values.get("batch_size", recipe.batch_size) != recipe.batch_size:  # of a fork
             training.pieces = max(training.pieces, self._pieces(training, design, context))
-        run = Run(training, list(checkpoint.values["curve"]), peak=peak)
+        curve = list(checkpoint.values["curve"])
+        begun = len(curve) if forks else checkpoint.values.get("begun", 0)
+        run = Run(training, curve, begun, peak=peak)
         run.keep()
         return run
 
@@ -187,7 +192,9 @@ class TrainEstimator(Estimator):
                 f"checkpoint has {len(run.curve)} epochs, more than {fidelity!r}; ask for more epochs"
             )
         members = _members(data, fidelity.data, context)
-        while len(run.curve) < fidelity.epochs and not stalled(run.curve, recipe.patience, context.horizon):
+        while len(run.curve) < fidelity.epochs and not stalled(
+            run.curve, recipe.patience, context.horizon, run.begun
+        ):
             epoch = len(run.curve) + 1
             seeds = context.entropy(BATCHES, epoch), context.entropy(DROPOUT, epoch)
             train_loss = run.training.epoch(
@@ -233,11 +240,14 @@ class TrainEstimator(Estimator):
         return measured
 
 
-def stalled(curve: Sequence[Metrics], patience: int | None, horizon: int) -> bool:
-    """Return whether the validation loss has not fallen for ``patience`` epochs, past half of ``horizon``."""
-    if not patience or 2 * len(curve) < horizon:
+def stalled(curve: Sequence[Metrics], patience: int | None, horizon: int, begun: int = 0) -> bool:
+    """Return whether the validation loss has not fallen for ``patience`` epochs, past half of ``horizon``.
+
+    The first ``begun`` epochs are of the parent of a fork, and how they went says nothing about its own recipe.
+    """
+    losses = [metrics["loss"] for metrics in curve[begun:]]
+    if not patience or not losses or 2 * len(curve) < horizon:
         return False
-    losses = [metrics["loss"] for metrics in curve]
     return len(losses) - 1 - losses.index(min(losses)) >= patience
 
 

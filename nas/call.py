@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Context, Fidelity
+from nas.saves import Saves
 from nas.trial import Metrics, checked_metrics
 
 
@@ -41,6 +42,7 @@ class Call:
         self.returned: Any = None
         self._function, self._design, self._needed, self._read = function, design, needed, read
         self._fidelity, self._context = Fidelity(), Context(seed=0, scratch=Path())
+        self._saves: Saves | None = None
         self._error: BaseException | None = None
         self._told, self._ended = False, False
         self._ours, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
@@ -50,6 +52,11 @@ class Call:
     def reached(self) -> bool:
         """Whether it has reported what was asked for."""
         return max(self.curve, default=0) >= self._fidelity.epochs
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The weights as of the last report, or as of the end without one; None where this call saved none."""
+        return None if self._saves is None else self._saves.newest(self._ended)
 
     def continues(self, design: Any, fidelity: Fidelity, context: Context) -> bool:
         """Return whether ``context`` asks for more of the same trial, on the same data and side."""
@@ -71,6 +78,7 @@ class Call:
         An interruption of this thread interrupts the function too, and waits for its end.
         """
         self._fidelity, self._context = fidelity, context
+        self._saves = self._saves or Saves(context.scratch)
         if self._thread is None and not self._higher:
             self._work()
         else:
@@ -117,11 +125,15 @@ class Call:
         self._ours.release()
 
     def _report(self, step: int, metrics: Any) -> None:
+        if step < 1:
+            raise ValueError(f"report({step!r}, ...): epochs count from 1; report one that has ended")
         point, _ = checked_metrics(self._read(metrics), ())
         while step > self._fidelity.epochs and self.reached and self._hold():
             pass
         if self._told:
             raise Told
+        assert self._saves is not None
+        self._saves.reported()
         self.curve[step] = point
         self._context.report(step, point)
 

@@ -1,15 +1,19 @@
 """The folders of checkpoints, one per trial, and which of them nobody needs any more, or needs the least."""
 
+import contextlib
 import math
 import re
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from nas.history import History
 from nas.trial import Step, Trial
 
 SHARE = 0.1  # of the free disk that checkpoints may take where no quota is named
+FEW = 64  # folders that are searched for checkpoints after each step that names none
 LEAST = 64_000_000  # bytes that they may take in any case
 
 
@@ -27,6 +31,28 @@ def _number_of(folder: Path) -> int:
     """Return the number of the trial whose checkpoints lie in ``folder``; -1 where the name is of none."""
     digits = folder.name.removeprefix("trial-")
     return int(digits) if digits.isdecimal() and folder.name == name_of(int(digits)) else -1
+
+
+@contextlib.contextmanager
+def beside(store: Path | None) -> Iterator[Path]:
+    """Yield the folder of the checkpoints of a study in the file ``store``; one for the time being if it is in memory.
+
+    That of ``study.log`` is ``study-checkpoints``. It stays for a resume, without the folders that hold no checkpoint.
+    """
+    if store is None:
+        with TemporaryDirectory(prefix="nas-", ignore_cleanup_errors=True) as name:
+            yield Path(name)
+        return
+    folder = store.with_name(f"{store.name.removesuffix('.log')}-checkpoints")
+    folder.mkdir(exist_ok=True)
+    try:
+        yield folder
+    finally:
+        for path in folder.glob("trial-*"):
+            if not any(path.rglob("*.safetensors")):
+                shutil.rmtree(path, ignore_errors=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def base_of(trial: Trial, trials: Mapping[int, Trial]) -> tuple[Trial, Step] | None:
@@ -66,12 +92,11 @@ def tidy(
 ) -> list[int]:
     """Remove the older checkpoints of ``trial``, and all of those below ``folder`` whose trials are not ``kept``.
 
-    Repeats and trials in flight keep theirs, and so does what a fork in flight begins from. Where ``trial`` left no
-    checkpoint and had none, nothing is looked at. If what is left takes more than ``quota`` bytes, the least promising
-    go too (``promising`` orders numbers, the first is never dropped), until it does not. Those are returned.
+    Repeats and trials in flight keep theirs, and so does what a fork in flight begins from. Where there are few
+    folders and none holds a checkpoint, that is all. If what is left takes more than ``quota`` bytes, the least
+    promising go too (``promising`` orders numbers, the first is never dropped), until it does not. Those are returned.
     """
-    last = trial.last
-    if last is None or (last.checkpoint is None and len(trial.steps) < 2 and not trial.failed):
+    if trial.last is None or (trial.last.checkpoint is None and _bare(folder)):
         return []
     bases = _bases(history)
     _trim(trial, folder / folder_of(trial), bases.get(trial.number, set()))
@@ -89,6 +114,13 @@ def tidy(
         return []
     held = {other.number: bytes_in(path) for path, other in found.items() if other.number not in unwanted}
     return _dropped(folder, held, free - unwanted, quota, promising)
+
+
+def _bare(folder: Path) -> bool:
+    """Return whether ``folder`` has few folders of trials, and no checkpoint in them, named by a step or not."""
+    if sum(1 for _ in islice(folder.glob("trial-*"), FEW + 1)) > FEW:
+        return False
+    return next(folder.glob("trial-*/*.safetensors"), None) is None
 
 
 def _trim(trial: Trial, own: Path, bases: Collection[str]) -> None:

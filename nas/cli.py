@@ -287,7 +287,9 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         lines.append(
             f"best of the search, compared at {fidelity['epochs']} epochs on {fidelity['data']:.0%} of the data:"
         )
-        lines.append(f"  trial {status['best']['number']}  {_numbers(status['best']['metrics'])}")
+        lines.append(
+            f"  trial {status['best']['number']}  {_numbers(status['best']['metrics'])}{_descent(status['best'])}"
+        )
         lines += [f"    {path} = {value}" for path, value in status["best"]["config"].items()]
         lines.append("best trials:")
         lines += [f"  {_row(trial, metrics)}" for trial, metrics in run.standing()[:5]]
@@ -402,6 +404,13 @@ def _duration(seconds: float) -> str:
 
 def _counts(trials: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in trials.items() if count or name == "finished")
+
+
+def _descent(entry: Mapping[str, Any]) -> str:
+    """Return whose weights a fork began with, and where its line began; nothing for a start."""
+    if "parent" not in entry:
+        return ""
+    return f"  (forked from trial {entry['parent']}, descends from trial {entry['lineage']})"
 
 
 def _numbers(metrics: Mapping[str, float]) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from nas.call import Call
 from nas.executor import Task
+from nas.saves import seal, sealed
 from nas.supervise import evaluate
 from nas.trial import Metrics, checked_metrics
 
@@ -38,8 +39,11 @@ class Function(Estimator):
 
     Below ``context.horizon`` a call whose last report has all ``needed`` metrics is held at its fidelity, and that
     report is the result. It goes on from there if the same trial is asked for next, else it is told to end. A trial
-    that is continued later is called anew, at ``context.start`` if it left a checkpoint in ``context.scratch``, else 0.
-    A loop that ends at ``context.epochs`` instead of at ``context.horizon`` cannot go on and is called anew as well.
+    that is continued later is called anew, at ``context.start`` if it left a checkpoint of that epoch, else at 0. Save
+    each epoch before you report it, as ``*.safetensors`` in ``context.scratch``: what was saved since the report before
+    counts, unless it was written again before the call was held.
+    A loop that ends at ``context.epochs`` instead of at ``context.horizon`` cannot go on and is called anew as well;
+    one that goes on and ends by itself, as by a patience of its own, has its result.
     With ``needed`` None no call is held.
     """
 
@@ -52,9 +56,12 @@ class Function(Estimator):
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
         if not takes_context(self.function):
             return Result(metrics=self._once(design, context))
+        if context.checkpoint is not None and not sealed(context.checkpoint, context.start):
+            context = replace(context, start=0, checkpoint=None)  # written over by a call that was killed
         call = self._going_on(design, fidelity, context)
+        before = 0 if call is None else max(call.curve)
         held = call is not None and call.run(fidelity, context)
-        if call is None or not (held or call.reached):
+        if call is None or not (held or max(call.curve) > before):
             call = Call(self.function, design, needed=self.needed, read=self._metrics)
             held = call.run(fidelity, context)
         self.warm.call = call if held else None
@@ -86,9 +93,10 @@ class Function(Estimator):
             raise ValueError("the function returned None and reported nothing; return a number or a map")
         last = call.curve[max(call.curve)] if call.returned is None else self._metrics(call.returned)
         new = [step for step in sorted(call.curve) if step > context.start or not context.start]
-        checkpoints = sorted(context.scratch.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        name = checkpoints[-1].name if checkpoints else None
-        return Result(metrics=last, curve=tuple(call.curve[step] for step in new), checkpoint=name)
+        if (saved := call.checkpoint) is not None:
+            seal(saved, context.epochs)
+        curve = tuple(call.curve[step] for step in new)
+        return Result(metrics=last, curve=curve, checkpoint=None if saved is None else saved.name)
 
     def _metrics(self, value: Any) -> Metrics:
         return value if isinstance(value, Mapping) else {self.objective: value}

@@ -190,6 +190,7 @@ class Session:
             "seconds": self.settings.budget,
             "trials": self.settings.trials,
             "left": self.time_left.now,
+            "begun": [trial.number for trial in self.study.trials if trial.parent is None],
         }
         for name in self.settings.trackers:
             try:

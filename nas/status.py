@@ -33,10 +33,13 @@ def status_of(
     ``best`` is where the exported model lies, ``left`` the seconds until there is one. Where latency is searched it is
     predicted in ``metrics``; ``latency`` says how well, and has those that were measured alone, by trial. ``served``
     are shares of the trials by the strategy that proposed them, where one strategy asks others: under a budget of time,
-    how many came from a cheaper path. ``rungs`` are comparisons made shortly before; without them they are made.
+    how many came from a cheaper path. Finished and failed trials are starts; ``forks`` are counted where there are any.
+    ``rungs`` are comparisons made shortly before; without them they are made.
     """
     asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]
+    started = [trial for trial in searched if not trial.fork]
+    forks = len(searched) - len(started)
     order = standing(searched, problem)
     fidelity = best_fidelity(searched)
     front = {trial.number for trial in pareto(searched, problem)} if len(problem.objectives) > 1 else set()
@@ -53,10 +56,11 @@ def status_of(
         "objectives": list(settings.objectives),
         "constraints": list(settings.constraints),
         "trials": {
-            "finished": sum(bool(trial.steps) and not trial.failed for trial in searched),
-            "failed": sum(trial.failed for trial in searched),
+            "finished": sum(bool(trial.steps) and not trial.failed for trial in started),
+            "failed": sum(trial.failed for trial in started),
             "running": asked if state == "running" else 0,
             "unfinished": 0 if state == "running" else asked,
+            **({"forks": forks} if forks else {}),
         },
         "served": served(searched),
         "best": entries[0] if entries else None,
@@ -79,7 +83,8 @@ def served(trials: Sequence[Trial]) -> dict[str, float]:
 
 
 def _entry(trial: Trial, metrics: Metrics) -> dict[str, Any]:
-    return {"number": trial.number, "config": dict(trial.config), "metrics": dict(metrics)}
+    descent = {"parent": trial.parent, "lineage": trial.lineage} if trial.fork else {}
+    return {"number": trial.number, **descent, "config": dict(trial.config), "metrics": dict(metrics)}
 
 
 def _signal(one: Trust) -> dict[str, Any]:

@@ -7,21 +7,19 @@ it was: results are told again in their order, and an evaluation that had not en
 import contextlib
 import math
 import numbers
-import shutil
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.metric import METRICS
-from nas.checkpoints import base_of, folder_of, share_of_disk, tidy
+from nas.checkpoints import base_of, beside, folder_of, share_of_disk, tidy
 from nas.executor import Executor, Limits, Task, executors
 from nas.fidelity_trust import Ranking
 from nas.frame import to_dataframe
@@ -116,7 +114,8 @@ class Study:
         self._asked_at: dict[int, float] = {}
         self._reports: dict[int, Reports] = {}  # by trials under way
         self.quota: float = math.inf  # bytes that checkpoints may take
-        self._storage: Storage = storages.get("log")(Path(storage) if storage else None, durable=durable)
+        self._path = Path(storage) if storage else None
+        self._storage: Storage = storages.get("log")(self._path, durable=durable)
         try:
             self._open(_name(strategy), _name(scheduler))
         except BaseException:
@@ -322,6 +321,8 @@ class Study:
             raise ValueError(
                 f"no trial {number!r} in this study; repeat one of the {len(self.trials)} it has"
             )
+        if not _whole(replicate) or replicate < 1:
+            raise ValueError(f"replicate={replicate!r}; give a whole number from 1 up, 0 is the trial itself")
         for trial in self.trials:
             if trial.parent == number and trial.replicate == replicate:
                 if trial.asked is not None:
@@ -482,6 +483,10 @@ class Study:
         ends it, and so does an exhausted space (``exhausted`` says so). What raises is a failed trial. With ``limits``,
         evaluations run in a child process that keeps them. ``folds`` calls ``f(config, context)`` once per fold of a
         cross-validation, with ``context.fold``, and counts the means, see ``nas.function.Folded``.
+
+        A trial that is continued goes on from its weights if the function saves them: save before you report, as
+        ``*.safetensors`` in ``context.scratch``, and begin at ``context.start`` from ``context.checkpoint``. Those of a
+        study in ``study.log`` stay in ``study-checkpoints`` beside it, for a resume.
         """
         if not callable(function):
             raise ValueError(f"optimize got {function!r}; give a function f(config) or f(config, context)")
@@ -500,20 +505,16 @@ class Study:
         bounded = tuple(one.name for one in self.problem.constraints)
         estimator = single if folds is None else Folded(replace(single, needed=None), folds, needed, bounded)
         executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
-        scratch = Path(mkdtemp(prefix="nas-"))
-        self.quota = share_of_disk(scratch)
-        try:
+        with contextlib.closing(executor), beside(self._path) as folder:
+            self.quota = share_of_disk(folder)
             self.run(
                 estimator,
                 lambda config: config,
                 executor,
                 Budget(total, seconds),
-                folder=scratch,
+                folder=folder,
                 limits=lambda trial: limits or Limits(),
             )
-        finally:
-            executor.close()
-            shutil.rmtree(scratch, ignore_errors=True)
         return self.best
 
     def _needs_rungs(self, function: Callable[..., Any]) -> None:

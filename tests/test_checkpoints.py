@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from estimators.estimator import Estimator, Fidelity, Result
-from nas.checkpoints import LEAST, SHARE, bytes_in, folder_of, name_of, parse_bytes, share_of_disk, tidy
+from nas.checkpoints import FEW, LEAST, SHARE, bytes_in, folder_of, name_of, parse_bytes, share_of_disk, tidy
 from nas.executor import Limits
 from nas.executors.serial import Serial
 from nas.folder import Settings
@@ -240,3 +240,32 @@ def test_a_full_disk_stops_with_everything_acknowledged(small_disk, what):
             folder=small_disk / "runs",
         )
         assert again.history.results > before
+
+
+def test_the_quota_binds_where_no_step_names_what_was_saved(monkeypatch):
+    """A loop that saves when it is told to stop, after its result is known."""
+    quota, seen = 5 * SIZE, []
+    monkeypatch.setattr("nas.study.share_of_disk", lambda folder: quota)
+
+    def function(config, context):
+        for epoch in range(context.start, context.horizon):
+            context.report(epoch + 1, config["x"] + 1 / (epoch + 1))
+            if context.stopping():
+                (context.scratch / "weights.safetensors").write_bytes(bytes(SIZE))
+                seen.append(sum(bytes_in(one) for one in context.scratch.parent.iterdir()))
+                return
+
+    study = Study(SPACE, strategy="random", scheduler="asha", ladder=LADDER, seed=1)
+    study.optimize(function, trials=40)
+    assert SIZE < max(seen) <= quota + SIZE  # one is written before the next look
+
+
+def test_folders_of_what_saves_nothing_do_not_pile_up():
+    seen = []
+
+    def function(config, context):
+        seen.append(len(list(context.scratch.parent.iterdir())))
+        return config["x"]
+
+    Study(SPACE, strategy="random", scheduler="full", ladder=LADDER[:1]).optimize(function, trials=100)
+    assert max(seen) == FEW + 1

@@ -1,5 +1,6 @@
 """A user's own loop: stopped early by schedulers, held where it reached its fidelity, and never left behind."""
 
+import signal
 import threading
 import time
 
@@ -216,13 +217,11 @@ def test_what_the_function_raises_to_leave_leaves(kind):
 
 
 def test_an_interruption_interrupts_the_function():
-    import _thread
-
     entered, seen = threading.Event(), []
 
     def function(config, context):
-        entered.set()
         try:
+            entered.set()
             for _ in range(2_000):
                 time.sleep(0.01)
         except BaseException as error:
@@ -231,7 +230,7 @@ def test_an_interruption_interrupts_the_function():
 
     def strike():
         entered.wait()
-        _thread.interrupt_main()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)  # wakes it where it waits
 
     striker = threading.Thread(target=strike)
     striker.start()
@@ -289,3 +288,94 @@ def test_the_readme_way():
     study = nas.Study(space, strategy="random", scheduler="halving", ladder=ladder)
     study.optimize(train, trials=18)
     assert study.best.last.fidelity.epochs == 9 and len(spent) < 18 * 9 / 2
+
+
+class Weighing(Loop):
+    """Its weights are the epochs that they were trained for; ``when`` says where they are saved."""
+
+    def __init__(self, when, name="epoch-{}"):
+        super().__init__()
+        self.when, self.name, self.begun = when, name, []
+
+    def __call__(self, config, context):
+        self.calls += 1
+        epoch = 0 if context.checkpoint is None else int(context.checkpoint.read_text())
+        self.begun.append((context.start, epoch))
+        while epoch < context.horizon:
+            self.epochs, epoch = self.epochs + 1, epoch + 1
+            if self.when in ("before", "before, deaf"):
+                self._save(context, epoch)
+            context.report(epoch, config["x"] + 1 / epoch)
+            if self.when == "after":
+                self._save(context, epoch)
+            if self.when != "before, deaf" and context.stopping():
+                return self._save(context, epoch) if self.when == "told" else None
+            if self.when == "sometimes" and epoch == 1:
+                self._save(context, epoch)
+        return None
+
+    def _save(self, context, epoch):
+        time.sleep(0.005)  # as the clock of files may tick
+        (context.scratch / (self.name.format(epoch) + ".safetensors")).write_text(str(epoch))
+
+
+@pytest.mark.parametrize(
+    ("when", "name", "starts"),
+    [
+        ("before", "epoch-{}", {0, 1, 3}),
+        ("before", "weights", {0, 1, 3}),
+        ("before, deaf", "epoch-{}", {0, 1, 3}),  # held in the report of an epoch that was saved already
+        ("before, deaf", "weights", {0}),  # and that is the only file
+        ("after", "epoch-{}", {0}),
+        ("told", "epoch-{}", {0}),
+        ("told", "weights", {0}),
+        ("sometimes", "epoch-{}", {0}),  # what lies there is of an earlier rung
+    ],
+)
+def test_nobody_goes_on_from_weights_of_another_epoch(when, name, starts):
+    loop = Weighing(when, name)
+    study = optimized(loop, trials=9, scheduler="halving")
+    assert all(start == epoch for start, epoch in loop.begun)
+    assert {start for start, _ in loop.begun} == starts
+    for trial in study.trials:
+        for step in trial.steps:
+            assert step.metrics["loss"] == trial.config["x"] + 1 / step.fidelity.epochs
+
+
+def test_what_an_earlier_call_saved_is_not_of_this_one(tmp_path):
+    """A trial whose step runs again finds what a killed process left in its folder."""
+    (tmp_path / "epoch-9.safetensors").write_text("9")
+    function = Function(Loop(), "loss", ("loss",))
+    result = function.evaluate(
+        {"x": 0.1}, Fidelity(1), Context(seed=0, scratch=tmp_path, epochs=1, horizon=9)
+    )
+    function.release()
+    assert result.checkpoint is None
+
+
+class Patient(Loop):
+    """Ends by itself after five epochs: it has a patience of its own."""
+
+    def __call__(self, config, context):
+        self.calls += 1
+        for epoch in range(context.start, context.horizon):
+            self.epochs += 1
+            context.report(epoch + 1, config["x"] + 1 / (epoch + 1))
+            if context.stopping() or epoch == 4:
+                return
+
+
+def test_a_call_that_goes_on_and_ends_by_itself_has_its_result():
+    loop = Patient()
+    study = optimized(loop)
+    assert loop.calls == len(study.trials) == 10
+    onward = [trial for trial in study.trials if len(trial.steps) == 3]
+    assert onward and all(trial.metrics["loss"] == trial.config["x"] + 1 / 5 for trial in onward)
+
+
+@pytest.mark.parametrize("epoch", [0, -1])
+def test_epochs_count_from_one(epoch):
+    study = Study(SPACE, strategy="random", scheduler="halving", ladder=LADDER, seed=1)
+    study.optimize(lambda config, context: context.report(epoch, config["x"]), trials=1)
+    rule = f"report({epoch}, ...): epochs count from 1; report one that has ended"
+    assert rule in study.trials[0].last.error

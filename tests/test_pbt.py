@@ -1,20 +1,27 @@
 """Population-based training: who is replaced, what a fork begins with, and kills that change nothing."""
 
+import contextlib
 import json
+import re
 import subprocess
 import sys
 import textwrap
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from estimators.estimator import Estimator, Fidelity, Result
-from nas.checkpoints import base_of, folder_of
+from nas.checkpoints import base_of, folder_of, tidy
+from nas.cli import _descent
 from nas.executor import Limits
 from nas.executors.serial import Serial
+from nas.folder import Settings
 from nas.operators import perturbed
-from nas.scheduler import Continue, Fork, schedulers
+from nas.scheduler import Continue, Fork, Start, schedulers
+from nas.schedulers.pbt import Pbt
+from nas.status import status_of
 from nas.strategy import strategies
 from nas.study import Study
 from nas.trial import Budget, Problem
@@ -27,12 +34,14 @@ SPACE = Space(rate=Float(0.1, 10.0, log=True), layers=Int(1, 4), kind=Choice(tup
 class Walk(Estimator):
     """The weights are the list of all rates that they were trained with; the loss falls by their sum."""
 
-    def __init__(self, failing=lambda config, epoch: False):
-        self.failing = failing
+    def __init__(self, failing=lambda config, epoch: False, forgetful=lambda config: False):
+        self.failing, self.forgetful = failing, forgetful
 
     def evaluate(self, design, fidelity, context):
         learned = [] if context.checkpoint is None else json.loads(context.checkpoint.read_text())
         assert len(learned) == context.start
+        if self.forgetful(design):  # it trains from the start, and saves nothing
+            return Result(metrics={"loss": -fidelity.epochs * design["rate"]})
         curve = []
         for epoch in range(context.start, fidelity.epochs):
             if self.failing(design, epoch):
@@ -45,9 +54,8 @@ class Walk(Estimator):
 
 
 def searched(folder, trials=8, estimator=None, storage=None, **options):
-    study = Study(
-        SPACE, strategy="random", scheduler="pbt", ladder=LADDER, seed=2, storage=storage, **options
-    )
+    options = {"scheduler": "pbt", **options}
+    study = Study(SPACE, strategy="random", ladder=LADDER, seed=2, storage=storage, **options)
     study.run(
         estimator or Walk(), lambda config: config, Serial(isolate=False), Budget(trials), folder=folder
     )
@@ -189,17 +197,93 @@ def test_nobody_waits_for_a_straggler():
     assert len(done) == 7 and study.trials[straggler.number].asked is not None
 
 
-def test_a_population_needs_a_quarter():
+@pytest.mark.parametrize("size", [3, 8.5, 8.0, "8", True])
+def test_a_population_needs_a_quarter(size):
     strategy = strategies.get("random")(Problem(SPACE), seed=0)
-    with pytest.raises(ValueError, match="pbt: size=3 has no worst quarter; give 4 or more"):
-        schedulers.get("pbt")(strategy, LADDER, size=3)
+    rule = f"pbt: size={size!r} has no worst quarter; give a whole number of 4 or more"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        schedulers.get("pbt")(strategy, LADDER, size=size)
     assert schedulers.get("pbt").spacing == "even"
 
 
+@pytest.mark.parametrize("fixed", ["architecture", ("layers", 3), 3])
+def test_what_is_fixed_is_a_sequence_of_paths(fixed):
+    strategy = strategies.get("random")(Problem(SPACE), seed=0)
+    rule = f"pbt: fixed={fixed!r}; give a sequence of paths, for example ('architecture',)"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        schedulers.get("pbt")(strategy, LADDER, fixed=fixed)
+
+
+def test_who_saves_nothing_is_no_parent(tmp_path):
+    """Nobody has a checkpoint: all members simply go on. With some that do, only they lend."""
+    study = Study(SPACE, strategy="random", scheduler="pbt", ladder=LADDER, seed=2)
+    study.optimize(lambda config, context: -config["rate"] * context.epochs, trials=8)
+    assert len(study.trials) == 8 and all(len(trial.steps) == len(LADDER) for trial in study.trials)
+    some = searched(tmp_path, estimator=Walk(forgetful=lambda config: config["kind"] != "a"))
+    forks = [trial for trial in some.trials if trial.fork]
+    assert forks and all(some.trials[fork.parent].config["kind"] == "a" for fork in forks)
+
+
 def test_constraints_hold_for_forks(tmp_path):
-    study = searched(tmp_path, constraints=["rate<=4"], measure=lambda config: {"rate": config["rate"]})
+    """The bound is just above the best, from which most forks begin: every second draw breaks it."""
+    fastest = max(trial.config["rate"] for trial in searched(tmp_path / "free").trials if not trial.fork)
+    options = {
+        "constraints": [f"rate<={1.01 * fastest}"],
+        "measure": lambda config: {"rate": config["rate"]},
+    }
+    study = searched(tmp_path / "bound", **options)
+    assert max(trial.config["rate"] for trial in study.trials if not trial.fork) == fastest
     assert any(trial.fork for trial in study.trials)
-    assert all(trial.config["rate"] <= 4 for trial in study.trials)
+    assert all(trial.config["rate"] <= 1.01 * fastest for trial in study.trials)
+
+
+def test_parents_are_of_the_best_quarter(tmp_path):
+    """Of those that stood on the rung when the fork was asked for, and had not been replaced."""
+    study = searched(tmp_path, trials=16)
+    forks = [trial for trial in study.trials if trial.fork]
+    starts = [trial.number for trial in study.trials if not trial.fork]
+    populations = {number: place // 8 for place, number in enumerate(starts)}
+    assert len(forks) == 20
+    for fork in forks:
+        first = fork.steps[0]
+        population = [
+            trial for trial in study.trials if populations[trial.lineage] == populations[fork.lineage]
+        ]
+        stood = [
+            t
+            for t in population
+            if any(s.index < first.index and s.fidelity.epochs == first.start for s in t.steps)
+        ]
+        stood.sort(key=lambda trial: trial_loss(study, trial, first.start))
+        gone = {one.replaces for one in forks if one.number < fork.number}
+        best = [trial.number for trial in stood if trial.number not in gone]
+        assert fork.parent in best[: max(len(stood) // 4, 1)]
+
+
+def test_what_is_fixed_is_that_of_the_parent(tmp_path):
+    def scheduler(strategy, ladder):
+        return Pbt(strategy, ladder, fixed=("layers", "kind"))
+
+    study = searched(tmp_path, scheduler=scheduler)
+    forks = [trial for trial in study.trials if trial.fork]
+    assert len(forks) == 10
+    for fork in forks:
+        parent = study.trials[fork.parent].config
+        assert all(fork.config[path] == parent[path] for path in ("layers", "kind"))
+
+
+def test_what_a_fork_in_flight_begins_from_is_not_tidied(tmp_path):
+    study = Study(SPACE, strategy="random", scheduler="pbt", ladder=LADDER, seed=2)
+    executor, estimator = Serial(isolate=False), Walk()
+    while not (trial := study.ask()).fork:
+        task = study.task(trial, estimator, lambda c: c, tmp_path, Limits(), {})
+        last = study.land(trial, executor.submit(task).result(), tmp_path)
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 8
+    tidy(study.history, last, tmp_path, kept=set)
+    parent = study.trials[trial.parent]
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.glob("*/*.safetensors")] == [
+        f"{folder_of(parent)}/{parent.last.checkpoint}"
+    ]
 
 
 def test_what_is_perturbed_and_how():
@@ -337,3 +421,85 @@ def digits(tmp_path_factory):
     x, y = (x * 15.9).astype(np.uint8).reshape(-1, 1, 8, 8), y.astype(np.int64)
     parts = Split(x[:200], y[:200]), Split(x[200:300], y[200:300]), Split(x[300:350], y[300:350])
     return save(Dataset("digits", *parts, tuple("0123456789")), tmp_path_factory.mktemp("data") / "digits")
+
+
+class Striking:
+    """A user's own loop whose weights are the rates that it saw; its ``at``-th save is followed by an interruption."""
+
+    def __init__(self, name, at=0):
+        self.name, self.at, self.saves, self.wrong = name, at, 0, []
+
+    def __call__(self, config, context):
+        learned = json.loads(context.checkpoint.read_text()) if context.checkpoint else []
+        self.wrong += [learned] if len(learned) != context.start else []
+        for epoch in range(context.start, context.horizon):
+            learned = [*learned, config["rate"]]
+            time.sleep(0.005)  # as the clock of files may tick
+            (context.scratch / f"{self.name.format(epoch)}.safetensors").write_text(json.dumps(learned))
+            self.saves += 1
+            if self.saves == self.at:
+                raise KeyboardInterrupt
+            context.report(epoch + 1, -sum(learned))
+            if context.stopping():
+                return
+
+
+@pytest.mark.parametrize("name", ["epoch-{}", "weights"])
+def test_a_loop_of_ones_own_resumes_as_the_population_that_ran(tmp_path, name):
+    def optimized(loop, trials, storage=None):
+        options = {"strategy": "random", "scheduler": "pbt", "ladder": LADDER, "seed": 2, "storage": storage}
+        with Study(SPACE, **options) as study:
+            with contextlib.suppress(KeyboardInterrupt):
+                study.optimize(loop, trials=trials)
+            return [[step.metrics for step in trial.steps] for trial in study.trials]
+
+    whole = optimized(Striking(name), 8)
+    for at in (18, 29, 41):
+        store = tmp_path / f"study-{at}.log"
+        optimized(Striking(name, at), 8, store)
+        loop = Striking(name)
+        again = optimized(loop, 0, store)
+        assert loop.wrong == []
+        assert name == "weights" or again == whole  # else what was written over is trained from the start
+        folder = tmp_path / f"study-{at}-checkpoints"
+        assert list(folder.glob("trial-*/*.safetensors")) and all(
+            any(one.iterdir()) for one in folder.iterdir()
+        )
+
+
+def test_a_store_without_checkpoints_has_no_folder_of_them(tmp_path):
+    with Study(SPACE, strategy="random", storage=tmp_path / "study.log") as study:
+        study.optimize(lambda config: config["rate"], trials=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["study.log"]
+
+
+def test_forks_are_no_starts_in_the_status(tmp_path):
+    study = searched(tmp_path, estimator=Walk(lambda config, epoch: epoch >= 2 and config["rate"] > 3))
+    settings = Settings("digits", trials=8, ladder=tuple((one.epochs, 1.0, 1.0) for one in LADDER))
+    about = {"state": "finished", "seconds": 1.0, "best": tmp_path}
+    status = status_of(study.trials, study.problem, {}, settings, **about)
+    counts, forks = status["trials"], sum(trial.fork for trial in study.trials)
+    assert counts["finished"] + counts["failed"] == 8 and counts["forks"] == forks > 0
+    best = study.best
+    assert best.fork and (status["best"]["parent"], status["best"]["lineage"]) == (best.parent, best.lineage)
+    assert (
+        _descent(status["best"]) == f"  (forked from trial {best.parent}, descends from trial {best.lineage})"
+    )
+    starts = [trial for trial in study.trials if not trial.fork]
+    plain = status_of(starts, study.problem, {}, settings, **about)
+    assert "forks" not in plain["trials"] and _descent(plain["best"]) == ""
+
+
+def test_populations_that_are_through_are_not_looked_at_again(tmp_path, monkeypatch):
+    study = searched(tmp_path, trials=24)
+    assert study.history.starts == 24
+    looked = []
+    due = Pbt._due
+    monkeypatch.setattr(
+        Pbt, "_due", lambda self, members, index: looked.append(1) or due(self, members, index)
+    )
+    action = study.scheduler.ask(study.searched, [], may_start=True)
+    assert isinstance(action, Start) and looked == []
+    fork = next(trial for trial in study.trials if trial.fork)  # and as it was earlier, it is looked at
+    before = {n: _before(t, fork) for n, t in study.history.trials.items() if n < fork.number}
+    assert isinstance(study.scheduler.ask(before, [], may_start=False), Fork) and looked

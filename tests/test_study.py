@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -452,3 +453,12 @@ def test_trials_of_before_a_metric_was_free_are_completed(tmp_path):
             trial = study.ask()
             done = study.land(trial, Result(metrics={"accuracy": 0.5}, seconds=1.0), tmp_path)
             assert done.last.error is None
+
+
+@pytest.mark.parametrize("replicate", [0, -1, 1.0, True, "1"])
+def test_a_repeat_is_counted_from_one(replicate):
+    study = Study(SPACE)
+    study.optimize(lambda config: 0.0, trials=1)
+    rule = f"replicate={replicate!r}; give a whole number from 1 up, 0 is the trial itself"
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        study.repeat(0, replicate, Fidelity())

@@ -220,3 +220,18 @@ def test_a_final_training_is_told_apart(tmp_path):
     trial = study.tell(trial, 0.5)
     terminal.logged(replace(trial, replicate=1, parent=0), trial.last, trial)
     assert "final    0" in out.getvalue()
+
+
+def test_the_terminal_of_a_resume_counts_what_was_started_before(tmp_path):
+    study = Study(SPACE, objectives=["accuracy"], strategy="random", seed=4)
+    study.optimize(curve, trials=5)
+    begun = [trial.number for trial in study.trials]
+    study.trackers.append(
+        Terminal(tmp_path, study.problem, trials=8, begun=begun, console=Console(file=io.StringIO()))
+    )
+    terminal = study.trackers[0]
+    terminal.started(study.trials[4])  # it was unfinished
+    assert "5 started  0.0 a minute" in terminal.__rich__().plain
+    study.optimize(curve, trials=2)
+    terminal._began -= 60.0
+    assert "7 started  1 failed  2.0 a minute  0:01:00  about 0:00:30" in terminal.__rich__().plain

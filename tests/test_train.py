@@ -80,11 +80,24 @@ def nothing_warm() -> None:
 
 @pytest.fixture
 def evaluate(tmp_path: Path, saved: Path) -> Callable[..., tuple[Result, Path]]:
-    """Return a call that trains in a folder of its own and gives the result with the checkpoint's path."""
+    """Return a call that trains in a folder of its own and gives the result with the checkpoint's path.
 
-    def call(what: Any, epochs: int, *, data: float = 1.0, precision: str = "float32", **context: Any) -> Any:
+    What goes on from a checkpoint does so beside it, as a trial does, unless it ``forks``.
+    """
+
+    def call(
+        what: Any,
+        epochs: int,
+        *,
+        data: float = 1.0,
+        precision: str = "float32",
+        forks: bool = False,
+        **context: Any,
+    ) -> Any:
         scratch = tmp_path / str(len(list(tmp_path.iterdir())))
-        scratch.mkdir()
+        if (checkpoint := context.get("checkpoint")) is not None and not forks:
+            scratch = checkpoint.parent
+        scratch.mkdir(exist_ok=True)
         context = {"seed": 7, "horizon": 4, **context}
         estimator = TrainEstimator(saved, precision=precision)
         result = estimator.evaluate(what, Fidelity(epochs, data), Context(scratch=scratch, **context))
@@ -276,6 +289,24 @@ def test_a_fork_begins_as_its_parent_was_under_its_own_recipe(
         assert begun.training.recipe.lr == 0.01 and len(begun.curve) == 2
     child, path = evaluate(design(ema=0.9, **changed), 3, start=2, checkpoint=parent)
     assert child.error is None and len(child.curve) == 1 and len(content(path)[1]["curve"]) == 3
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_fork_has_a_patience_of_its_own(evaluate: Any, warm: bool) -> None:
+    """The parent diverges slowly and is ended; its fork learns, and counts from its own first epoch, warm or not."""
+    stuck = design(patience=2, lr=1e-9, schedule="constant", momentum=0.0, weight_decay=0.0, augment="none")
+    parent, path = evaluate(stuck, 8, horizon=8)
+    ended = len(parent.curve)
+    assert ended < 8
+    evaluate(stuck, 8, horizon=8, start=ended, checkpoint=path)  # warm again
+    child = path
+    for epochs in (ended + 1, ended + 2):
+        if not warm:
+            train._warm.clear()
+        options = {"horizon": 8, "start": epochs - 1, "checkpoint": child, "forks": child == path}
+        result, child = evaluate(stuck, epochs, **options)
+        assert len(result.curve) == 1
+    assert content(child)[1]["begun"] == ended and len(content(child)[1]["curve"]) == ended + 2
 
 
 def test_a_fork_leaves_its_parent_warm(evaluate: Any) -> None:

@@ -9,6 +9,9 @@ A member in the worst quarter of the rung it stands on does not go on: a fork ta
 and optimizer state of a member of the best quarter (exploit) and a recipe that differs a little (explore). A failed
 member is replaced likewise, as soon as another one has passed the rung at which it failed. All of it is read off the
 trials: each fork says whom it replaces.
+
+A fork without its parent's weights would be no exploit, so only members with a checkpoint lend; in a population where
+nobody has one, all members simply go on.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -34,7 +37,11 @@ FIXED: Final = ("architecture", "recipe.side", "recipe.colour", "recipe.normaliz
 
 @schedulers.register("pbt")
 class Pbt(Scheduler):
-    """Populations of ``size`` designs, one after the other. Parameters under ``fixed`` are never perturbed."""
+    """Populations of ``size`` designs, one after the other. Parameters under ``fixed`` are never perturbed.
+
+    In a space of your own ``fixed`` must name all that changes the shape of the network, or a fork cannot load the
+    weights of its parent.
+    """
 
     spacing = "even"
 
@@ -46,14 +53,24 @@ class Pbt(Scheduler):
         size: int = 8,
         fixed: Sequence[str] = FIXED,
     ) -> None:
-        if size < QUARTER:
-            raise ValueError(f"pbt: size={size} has no worst quarter; give {QUARTER} or more")
+        if isinstance(size, bool) or not isinstance(size, int) or size < QUARTER:
+            raise ValueError(
+                f"pbt: size={size!r} has no worst quarter; give a whole number of {QUARTER} or more"
+            )
+        texts = isinstance(fixed, Sequence) and all(isinstance(path, str) for path in fixed)
+        if isinstance(fixed, str) or not texts:
+            raise ValueError(f"pbt: fixed={fixed!r}; give a sequence of paths, for example ('architecture',)")
         super().__init__(strategy, ladder)
         self.size, self.fixed = size, tuple(fixed)
         self.width = size
+        self._through: dict[int, list[Trial]] = {}  # populations that ask for nothing more, as they were then
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        for members in self._populations(trials):
+        for place, members in enumerate(self._populations(trials)):
+            if (
+                self._through.get(place) == members
+            ):  # the same objects, as a rule: nothing is compared field by field
+                continue
             if may_start and sum(not member.fork for member in members) < self.size:
                 action = self.start(trials, pending, self.ladder[0])
                 if isinstance(action, Start):
@@ -61,6 +78,8 @@ class Pbt(Scheduler):
                 may_start = False  # exhausted
             if (due := self._due(members, len(trials))) is not None:
                 return due
+            if len({member.lineage for member in members}) == self.size and not any(m.asked for m in members):
+                self._through[place] = members
         if may_start and isinstance(action := self.start(trials, pending, self.ladder[0]), Start):
             return action
         return WAIT if pending else DONE
@@ -132,8 +151,8 @@ class Pbt(Scheduler):
         return best_first(self.strategy.problem, there, self.ladder[rung])
 
     def _lends(self, trial: Trial) -> bool:
-        """Return whether a fork of ``trial`` would have something left to train."""
-        return not trial.failed and self._rung(trial) < len(self.ladder) - 1
+        """Return whether a fork of ``trial`` would have something to begin from, and something left to train."""
+        return trial.trained is not None and not trial.failed and self._rung(trial) < len(self.ladder) - 1
 
     def _fork(self, parents: Sequence[Trial], member: Trial, index: int) -> Fork:
         key = np.random.SeedSequence(self.strategy.seed, spawn_key=(index, 0, 0, FORK))

@@ -1,7 +1,7 @@
 """Progress where the search was started: one live line in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ WIDTH = 100
 
 @trackers.register("terminal")
 class Terminal(Tracker):
-    """``seconds`` and ``trials`` are the budget, ``left`` predicts its rest; ``console`` is where to print."""
+    """``seconds`` and ``trials`` are the budget, ``left`` predicts its rest; ``console`` is where to print.
+
+    ``begun`` are the numbers of the designs that were started before: they are counted, but not in the rate.
+    """
 
     def __init__(
         self,
@@ -30,13 +33,14 @@ class Terminal(Tracker):
         seconds: float | None = None,
         trials: int | None = None,
         left: Callable[[], Interval | None] = lambda: None,
+        begun: Collection[int] = (),
         console: Console | None = None,
     ) -> None:
         super().__init__(folder, problem, resumed=resumed)
         self.seconds, self.trials, self.left = seconds, trials, left
         self.console = console or Console(highlight=False)
         self._began, self._printed = time.monotonic(), 0.0
-        self._started = self._failed = 0
+        self._started, self._before, self._failed = set(begun), len(set(begun)), 0
         self._best: tuple[int, int] | None = None
         self._live: Live | None = None
         if self.console.is_terminal:
@@ -48,7 +52,8 @@ class Terminal(Tracker):
         return Text(self._line()[:WIDTH], no_wrap=True)
 
     def started(self, trial: Trial) -> None:
-        self._started += trial.parent is None
+        if trial.parent is None:
+            self._started.add(trial.number)
         what = "final training of" if trial.replicate else "trial"
         self._state = f"{what} {trial.parent if trial.replicate else trial.number}"
 
@@ -90,16 +95,17 @@ class Terminal(Tracker):
 
     def _line(self) -> str:
         elapsed = time.monotonic() - self._began
-        rate = 60 * self._started / max(elapsed, 1e-9)
-        parts = [self._state, f"{self._started} started", f"{rate:.1f} a minute", _clock(elapsed)]
+        started, new = len(self._started), len(self._started) - self._before
+        rate = 60 * new / max(elapsed, 1e-9)
+        parts = [self._state, f"{started} started", f"{rate:.1f} a minute", _clock(elapsed)]
         if self._failed:
             parts.insert(2, f"{self._failed} failed")
         if (rest := self.left()) is not None:
             parts.append(f"{_clock(rest.median)} left ({_clock(rest.low)} to {_clock(rest.high)})")
         elif self.seconds is not None:
             parts.append(f"at most {_clock(max(self.seconds - elapsed, 0))} left")
-        elif self.trials is not None and self._started:
-            left = elapsed / self._started * max(self.trials - self._started, 0)
+        elif self.trials is not None and new:
+            left = elapsed / new * max(self.trials - started, 0)
             parts.append(f"about {_clock(left)} of searching left")
         return "  ".join(parts)
 
