@@ -18,6 +18,8 @@ from estimators.estimator import Context, Fidelity
 from nas.saves import Saves
 from nas.trial import Metrics, checked_metrics
 
+HEARD = 0.5  # seconds within which an interruption is heard
+
 
 class Told(BaseException):
     """Ends a function that reports after it was told to end. No ``Exception``: a function may catch those."""
@@ -106,7 +108,8 @@ class Call:
                 self._theirs.release()
             else:
                 self._thread.start()
-            self._ours.acquire()
+            while not self._ours.acquire(timeout=HEARD):  # a signal just before it waits would not wake it
+                pass
         except BaseException as interruption:
             ident, kind = ctypes.c_ulong(self._thread.ident or 0), ctypes.py_object(type(interruption))
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, kind)

@@ -35,7 +35,7 @@ def noise(seed, number, epochs, name=0):
 def finished(trial, metrics=None):
     """Return ``trial`` after the step that was asked of it; without ``metrics`` that failed."""
     error = "exception: told to" if metrics is None else None
-    step = replace(trial.asked, metrics=metrics or {}, error=error)
+    step = replace(trial.asked, metrics=metrics or {}, error=error, checkpoint=None if error else "weights")
     return replace(trial, steps=(*trial.steps, step), asked=None)
 
 
