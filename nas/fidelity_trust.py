@@ -34,7 +34,16 @@ USEFUL = 0.5  # a tau that has to be ruled out before a rung loses its say
 COVERED = 0.95
 MOST = 200  # pairs compared, the newest
 TOP = 3  # tau is also that of the best one in so many
+OFTEN = 8  # the share by which what was looked at has to grow
 LEAST_TOP = 7  # pairs from which the top third is more than a pair
+
+
+def next_look(count: int) -> int:
+    """Return how many there must be, at least, for another look after one at ``count``: an eighth more, or one.
+
+    A look costs as much as there are trials; so, all looks together cost no more than a few of the last.
+    """
+    return count + max(1, count // OFTEN)
 
 
 @dataclass(frozen=True)

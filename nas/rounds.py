@@ -7,23 +7,23 @@ round and never goes on.
 With ``doubt`` a bracket leaves out the rungs that had lost their say when it began (``nas.fidelity_trust``): of
 9 -> 3 -> 1 stays 3 -> 1 without the first, 9 -> 1 without the second. Every ``AGAIN``-th cycle has those that no trial
 tells of in passing. What was known then is read from the trials, too. A look costs as much as there are trials, so not
-every bracket looks: up to the ``OFTEN``-th each does, then one whenever an eighth more have begun, and those between go
-by what the last one saw.
+every bracket looks: one does when there are so many more as ``nas.fidelity_trust.next_look`` says, and those between
+go by what the last one saw.
 """
 
-from collections.abc import Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import islice, pairwise
 
 from estimators.estimator import Fidelity
 from nas.brackets import Stage, Stages
+from nas.fidelity_trust import next_look
 from nas.rungs import believed, best_first, known_before, step_at
-from nas.scheduler import Continue
+from nas.scheduler import Action, Continue, Done, Scheduler, Start
+from nas.strategy import Strategy
 from nas.trial import Problem, Trial
 
 AGAIN = 5
-OFTEN = (
-    8  # the share of brackets after which the say of rungs is looked at again, and up to which each one looks
-)
 
 
 class Rounds:
@@ -42,9 +42,8 @@ class Rounds:
         self._order: list[int] = []  # numbers of the trials as they were started
         self._open: list[int] = []  # brackets that may owe something, the oldest first
         self._chosen: dict[tuple[int, int], list[int]] = {}  # who goes on, by bracket and stage
-        self._kept: dict[
-            tuple[int, bool], tuple[Fidelity, ...]
-        ] = {}  # by the bracket that looked, and ``again``
+        # what has its say, by the bracket that looked, and ``again``
+        self._kept: dict[tuple[int, bool], tuple[Fidelity, ...]] = {}
 
     def first(self, trials: Mapping[int, Trial]) -> Stage:
         """Return the stage at which the next trial starts: as others of its bracket, or as a new one has to."""
@@ -164,6 +163,36 @@ class Rounds:
 def looked(index: int) -> int:
     """Return which bracket up to ``index`` looked last at what has its say."""
     at = 0
-    while (after := at + max(1, at // OFTEN)) <= index:
+    while (after := next_look(at)) <= index:
         at = after
     return at
+
+
+class Bracketed(Scheduler):
+    """A scheduler whose designs go through the brackets that ``cycle`` makes of the ladder; ``begin`` says which."""
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        ladder: Sequence[Fidelity],
+        cycle: Callable[[Sequence[Fidelity]], Sequence[Stages]],
+        *,
+        doubt: bool,
+    ) -> None:
+        super().__init__(strategy, ladder)
+        self.rounds = Rounds(strategy.problem, self.ladder, cycle(self.ladder), doubt=doubt)
+
+    @abstractmethod
+    def begin(self, trials: Mapping[int, Trial], pending: Sequence[int], rung: int) -> Start | Done:
+        """Return the start of a new design at ``rung`` of the ladder; DONE where there is none."""
+
+    def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
+        return self.next_of(
+            lambda may: self.rounds.due(trials, may),
+            lambda: self.begin(trials, pending, self.rounds.first(trials).rung),
+            pending,
+            may_start,
+        )
+
+    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
+        return self.rounds.keeps(trials)

@@ -23,7 +23,7 @@ from nas.duration import Durations
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, executors
 from nas.exported import export_step
-from nas.fidelity_trust import Ranking, rankings
+from nas.fidelity_trust import Ranking, next_look, rankings
 from nas.folder import Folder, Settings, objectives_of
 from nas.history import reached
 from nas.plan import (
@@ -48,7 +48,6 @@ from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
-OFTEN = 8  # the share of results after which rungs are compared again, and up to which they are after each
 MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than that, it is told
 
 
@@ -441,7 +440,7 @@ class Session:
     def _keep_up(self) -> None:
         """Compare rungs when an eighth more results are in: each time costs as much as there are trials."""
         signals, results = self.warm_start.keep_up(), self.study.history.results
-        rungs = self._rank() if results >= self._ranked + max(1, self._ranked // OFTEN) else []
+        rungs = self._rank() if results >= next_look(max(self._ranked, 0)) else []
         if signals or rungs:
             self.study.compare([*signals, *rungs])
 

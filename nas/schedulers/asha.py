@@ -16,16 +16,14 @@ from collections.abc import Collection, Mapping, Sequence
 
 from estimators.estimator import Fidelity
 from nas.brackets import checked_eta
-from nas.fidelity_trust import earned
+from nas.fidelity_trust import earned, next_look
 from nas.rungs import step_at
 from nas.scheduler import Action, Continue, Scheduler, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 from nas.waiting import Waiting
 
-OFTEN = (
-    8  # the share of results after which the say of rungs is looked at again, and the least number of them
-)
+FIRST = 8  # results before the say of rungs is looked at
 
 
 @schedulers.register("asha")
@@ -42,11 +40,15 @@ class Asha(Scheduler):
         ended: int = 2,
     ) -> None:
         super().__init__(strategy, ladder)
+        if isinstance(ended, bool) or not isinstance(ended, int) or ended < 0:
+            raise ValueError(
+                f"asha: ended={ended!r}; give how many designs end at the top, a whole number from 0 up"
+            )
         self.eta, self.doubt, self.ended = checked_eta("asha", eta), doubt, ended
         self.waiting = Waiting(strategy.problem, self.ladder)
         self.say = (True,) * len(self.ladder)
         self._told: dict[int, Trial] = {}
-        self._results, self._look = 0, OFTEN
+        self._results, self._look = 0, FIRST
         self._passing: dict[int, int] = {}  # trials on a rung without a say, and which
 
     def tell(self, trial: Trial) -> None:
@@ -60,7 +62,7 @@ class Asha(Scheduler):
         self._results += 1
         if self._results >= self._look:
             self.say = earned(self._told.values(), self.strategy.problem, self.ladder)
-            self._look = self._results + max(OFTEN, self._results // OFTEN)
+            self._look = next_look(self._results)
         self._passing.pop(trial.number, None)
         at = max((at for at, rung in enumerate(self.ladder) if step_at(trial, rung)), default=-1)
         if not trial.failed and 0 <= at < len(self.ladder) - 1 and not self.say[at]:

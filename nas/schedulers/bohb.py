@@ -1,10 +1,11 @@
 """BOHB (Falkner et al. 2018, algorithm 1): Hyperband whose designs a strategy proposes, but for a third at random.
 
-The paper's strategy is a kernel density estimate, here "tpe"; any other will do. The random third keeps the guarantees
-of Hyperband, and what a model would never look at in sight.
+The paper's strategy is a kernel density estimate: that is ``strategy="tpe"``, and any other will do. The random third
+keeps the guarantees of Hyperband, and what a model would never look at in sight.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -12,8 +13,8 @@ import numpy as np
 from estimators.estimator import Fidelity
 from nas.brackets import checked_eta, cycle
 from nas.ensemble import drawn
-from nas.rounds import Rounds
-from nas.scheduler import Action, Done, Scheduler, Start, schedulers
+from nas.rounds import Bracketed
+from nas.scheduler import Done, Start, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 
@@ -22,7 +23,7 @@ RANDOM: Final = 21  # PURPOSE of the generator of random designs
 
 
 @schedulers.register("bohb")
-class Bohb(Scheduler):
+class Bohb(Bracketed):
     """Brackets as in ``hyperband``; every third design is random.
 
     Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the paper.
@@ -37,27 +38,14 @@ class Bohb(Scheduler):
         sizes: str = "li",
         doubt: bool = True,
     ) -> None:
-        super().__init__(strategy, ladder)
-        brackets = cycle(self.ladder, checked_eta("bohb", eta), sizes)
-        self.rounds = Rounds(strategy.problem, self.ladder, brackets, doubt=doubt)
+        eta = checked_eta("bohb", eta)
+        super().__init__(strategy, ladder, partial(cycle, eta=eta, sizes=sizes), doubt=doubt)
 
-    def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        return self.next_of(
-            lambda may: self.rounds.due(trials, may),
-            lambda: self._start(trials, pending),
-            pending,
-            may_start,
-        )
-
-    def _start(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Start | Done:
-        index, space = len(trials), self.strategy.problem.space
-        fidelity = self.ladder[self.rounds.first(trials).rung]
+    def begin(self, trials: Mapping[int, Trial], pending: Sequence[int], rung: int) -> Start | Done:
+        index, sample = len(trials), self.strategy.problem.space.sample
         if index % EVERY == EVERY - 1:
             key = np.random.SeedSequence(self.strategy.seed, spawn_key=(index, 0, 0, RANDOM))
-            start = drawn(self.strategy, space.sample, np.random.default_rng(key), fidelity, "random")
+            start = drawn(self.strategy, sample, np.random.default_rng(key), self.ladder[rung], "random")
             if start is not None:
                 return start
-        return self.start(trials, pending, fidelity)
-
-    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
-        return self.rounds.keeps(trials)
+        return self.start(trials, pending, self.ladder[rung])

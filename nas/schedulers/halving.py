@@ -5,18 +5,18 @@ Notation
     A bracket starts eta^(R-1) designs at rung 0 and ends with one at rung R-1.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from estimators.estimator import Fidelity
-from nas.brackets import Stage, checked_eta
-from nas.rounds import Rounds
-from nas.scheduler import Action, Scheduler, schedulers
+from nas.brackets import Stage, Stages, checked_eta
+from nas.rounds import Bracketed
+from nas.scheduler import Done, Start, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 
 
 @schedulers.register("halving")
-class Halving(Scheduler):
+class Halving(Bracketed):
     """Brackets of ``eta ** (R - 1)`` designs, one after the other.
 
     Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the papers.
@@ -30,18 +30,12 @@ class Halving(Scheduler):
         eta: int = 3,
         doubt: bool = True,
     ) -> None:
-        super().__init__(strategy, ladder)
-        self.eta, top = checked_eta("halving", eta), len(self.ladder) - 1
-        bracket = tuple(Stage(eta ** (top - rung), rung) for rung in range(top + 1))
-        self.rounds = Rounds(strategy.problem, self.ladder, [bracket], doubt=doubt)
+        eta = checked_eta("halving", eta)
+        super().__init__(strategy, ladder, lambda rungs: [_bracket(len(rungs) - 1, eta)], doubt=doubt)
 
-    def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        return self.next_of(
-            lambda may: self.rounds.due(trials, may),
-            lambda: self.start(trials, pending, self.ladder[self.rounds.first(trials).rung]),
-            pending,
-            may_start,
-        )
+    def begin(self, trials: Mapping[int, Trial], pending: Sequence[int], rung: int) -> Start | Done:
+        return self.start(trials, pending, self.ladder[rung])
 
-    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
-        return self.rounds.keeps(trials)
+
+def _bracket(top: int, eta: int) -> Stages:
+    return tuple(Stage(eta ** (top - rung), rung) for rung in range(top + 1))

@@ -5,18 +5,19 @@ and over, for as long as there is budget. ``sizes="keras-tuner"`` has the number
 differ; what is promoted when is the paper's rule with either.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 from estimators.estimator import Fidelity
 from nas.brackets import checked_eta, cycle
-from nas.rounds import Rounds
-from nas.scheduler import Action, Scheduler, schedulers
+from nas.rounds import Bracketed
+from nas.scheduler import Done, Start, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 
 
 @schedulers.register("hyperband")
-class Hyperband(Scheduler):
+class Hyperband(Bracketed):
     """The brackets of ``nas.brackets.cycle``, with ``sizes`` "li" or "keras-tuner".
 
     Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the paper.
@@ -31,17 +32,8 @@ class Hyperband(Scheduler):
         sizes: str = "li",
         doubt: bool = True,
     ) -> None:
-        super().__init__(strategy, ladder)
-        brackets = cycle(self.ladder, checked_eta("hyperband", eta), sizes)
-        self.rounds = Rounds(strategy.problem, self.ladder, brackets, doubt=doubt)
+        eta = checked_eta("hyperband", eta)
+        super().__init__(strategy, ladder, partial(cycle, eta=eta, sizes=sizes), doubt=doubt)
 
-    def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        return self.next_of(
-            lambda may: self.rounds.due(trials, may),
-            lambda: self.start(trials, pending, self.ladder[self.rounds.first(trials).rung]),
-            pending,
-            may_start,
-        )
-
-    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
-        return self.rounds.keeps(trials)
+    def begin(self, trials: Mapping[int, Trial], pending: Sequence[int], rung: int) -> Start | Done:
+        return self.start(trials, pending, self.ladder[rung])

@@ -9,7 +9,8 @@ Notation
     incumbent   the best trial on the top rung
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -18,8 +19,8 @@ from estimators.estimator import Fidelity
 from nas import prior
 from nas.brackets import Stages, checked_eta, cycle
 from nas.ensemble import Draw, drawn, favour, mutant, priors_at, shares
-from nas.rounds import Rounds
-from nas.scheduler import Action, Done, Scheduler, Start, schedulers
+from nas.rounds import Bracketed
+from nas.scheduler import Done, Start, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 from nas.waiting import Waiting
@@ -28,7 +29,7 @@ ENSEMBLE: Final = 22  # PURPOSE of the generator of designs
 
 
 @schedulers.register("priorband")
-class PriorBand(Scheduler):
+class PriorBand(Bracketed):
     """Brackets as in ``hyperband``, with designs of three sources.
 
     Rungs that are shown to rank nothing are left out (``nas.rounds``); with ``doubt=False`` never, as in the paper. The
@@ -44,14 +45,11 @@ class PriorBand(Scheduler):
         sizes: str = "li",
         doubt: bool = True,
     ) -> None:
-        super().__init__(strategy, ladder)
-        problem = strategy.problem
-        self.eta = checked_eta("priorband", eta)
-        brackets = cycle(self.ladder, eta, sizes)
-        self.rounds = Rounds(problem, self.ladder, brackets, doubt=doubt)
+        self.eta, problem = checked_eta("priorband", eta), strategy.problem
+        super().__init__(strategy, ladder, partial(cycle, eta=eta, sizes=sizes), doubt=doubt)
         self.standing = Waiting(problem, self.ladder)
         self.priors = problem.priors or priors_at(problem.space.default(), {})
-        self._first_bracket = _cost(brackets[0], self.ladder)
+        self._first_bracket = _cost(self.rounds.cycle[0], self.ladder)
         self._spent = 0.0  # in the units of ``Fidelity.cost``
         self._believed: dict[tuple[int, int], float] = {}  # log densities by centre (-1 the prior) and trial
 
@@ -61,19 +59,7 @@ class PriorBand(Scheduler):
         before = max((step.fidelity.cost for step in trial.steps[:-1]), default=0.0)
         self._spent += trial.steps[-1].fidelity.cost - before
 
-    def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        return self.next_of(
-            lambda may: self.rounds.due(trials, may),
-            lambda: self._start(trials, pending),
-            pending,
-            may_start,
-        )
-
-    def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
-        return self.rounds.keeps(trials)
-
-    def _start(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Start | Done:
-        rung = self.rounds.first(trials).rung
+    def begin(self, trials: Mapping[int, Trial], pending: Sequence[int], rung: int) -> Start | Done:
         if not trials:
             return self.start(trials, pending, self.ladder[rung])
         key = np.random.SeedSequence(self.strategy.seed, spawn_key=(len(trials), 0, 0, ENSEMBLE))
