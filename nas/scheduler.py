@@ -82,11 +82,13 @@ class Scheduler(ABC):
     ``ladder`` holds the fidelities from the cheapest to the full one; a study without fidelities has one rung.
     ``width`` is how many trials at most wait for each other: the checkpoints of so many are kept for what comes next.
     ``spacing`` says which ladder it wants of a run that plans one: "geometric" (1 : 3 : 9), or, to look at a trial more
-    often, "even" (about ten equal steps) or "fine" (1, 2, 3, 5, 8, 12, ... epochs).
+    often, "even" (about ten equal steps) or "fine" (1, 2, 3, 5, 8, 12, ... epochs). One that ``needs_rungs`` has
+    nothing to decide on a ladder of one.
     """
 
     width: int = 1
     spacing: ClassVar[Spacing] = "geometric"
+    needs_rungs: ClassVar[bool] = True
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
         if not isinstance(ladder, Sequence) or not all(isinstance(one, Fidelity) for one in ladder):

@@ -342,7 +342,7 @@ class Study:
         start = 0 if base is None else base[1].fidelity.epochs
         if (
             start >= action.fidelity.epochs
-        ):  # more data or pixels alone are no way on: it is trained anew with them
+        ):  # more data or pixels alone are no way on: with them it is trained anew
             start = 0
         step = Step(history.steps, trial.number, action.fidelity, start)
         trial = replace(trial, asked=step)
@@ -521,7 +521,7 @@ class Study:
         """Raise a ``ValueError`` where a scheduler should stop ``function`` early and has no rung to do so at."""
         assert self.history.study is not None
         name, top = self.history.study["scheduler"], self.scheduler.ladder[-1].epochs
-        if name not in ("full", "auto") and len(self.scheduler.ladder) == 1 and takes_context(function):
+        if self.scheduler.needs_rungs and len(self.scheduler.ladder) == 1 and takes_context(function):
             raise ValueError(
                 f"scheduler {name!r} stops trials at the rungs of a ladder, and this study has one rung, {top} epochs; "
                 "give it a ladder, for example ladder=[Fidelity(1), Fidelity(3), Fidelity(9)], or scheduler='full'"

@@ -248,6 +248,8 @@ def test_options_are_reached_from_a_study():
     [
         ("halving", {"eta": 1}, "halving: eta=1; one in eta goes on, give a whole number from 2 up"),
         ("asha", {"eta": 2.5}, "asha: eta=2.5; one in eta"),
+        ("asha", {"ended": -1}, "asha: ended=-1; give how many designs end at the top"),
+        ("freeze-thaw", {"first": 1}, "freeze-thaw: first=1; two at least can be compared"),
         ("bohb", {"eta": True}, "bohb: eta=True; one in eta"),
         ("priorband", {"eta": 0}, "priorband: eta=0; one in eta"),
         ("hyperband", {"sizes": "keras"}, "no sizes 'keras' of brackets; did you mean 'keras-tuner'"),
@@ -318,12 +320,13 @@ def test_repeats_have_numbers_too():
     assert (outlook.rung[max(study.searched)] >= 0) and outlook.new > 0
 
 
+@every
 @pytest.mark.parametrize(
     "ladder", [[1, 3, 9], None, 3, [Fidelity(1), "3 epochs"], [], [Fidelity(3), Fidelity(1)]]
 )
-def test_a_ladder_that_is_none_is_refused(ladder):
+def test_a_ladder_that_is_none_is_refused(scheduler, ladder):
     with pytest.raises(ValueError, match="give fidelities"):
-        Study(MIXED, scheduler="asha", ladder=ladder)
+        Study(MIXED, scheduler=scheduler, ladder=ladder)
 
 
 def test_on_a_ladder_of_data_alone_each_rung_is_trained_anew(tmp_path):

@@ -17,6 +17,8 @@ from nas.trial import Trial
 class Auto(Scheduler):
     """``full`` on one rung, else ``asha``."""
 
+    needs_rungs = False
+
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
         super().__init__(strategy, ladder)
         self.inner: Scheduler = schedulers.get("asha" if len(self.ladder) > 1 else "full")(strategy, ladder)

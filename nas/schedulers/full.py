@@ -10,5 +10,7 @@ from nas.trial import Trial
 class Full(Scheduler):
     """Starts design after design at the last rung of the ladder."""
 
+    needs_rungs = False
+
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
         return self.start(trials, pending, self.ladder[-1]) if may_start else DONE
