@@ -27,7 +27,7 @@ def name_of(number: int) -> str:
     return f"trial-{number:04d}"
 
 
-def _number_of(folder: Path) -> int:
+def number_of(folder: Path) -> int:
     """Return the number of the trial whose checkpoints lie in ``folder``; -1 where the name is of none."""
     digits = folder.name.removeprefix("trial-")
     return int(digits) if digits.isdecimal() and folder.name == name_of(int(digits)) else -1
@@ -102,7 +102,7 @@ def tidy(
     _trim(trial, folder / folder_of(trial), bases.get(trial.number, set()))
     if not (paths := list(folder.glob("trial-*"))):
         return []
-    found = {path: history.trials.get(_number_of(path), trial) for path in paths}
+    found = {path: history.trials.get(number_of(path), trial) for path in paths}
     free = {
         o.number for o in found.values() if o.asked is None and o.replicate == 0 and o.number not in bases
     }

@@ -41,9 +41,8 @@ class Durations:
             counts = cost.measured or [min(images, count) for count in (FEW, MANY)]  # of runs of before
             self._rows = [(self.work(default, 1, count), cost.seconds(count)) for count in counts]
         self._known: dict[int, tuple[Work, float]] = {}
-        self._least: dict[
-            int, tuple[Work, float]
-        ] = {}  # of steps that were ended: seconds they took at least
+        # of steps that were ended: seconds they took at least
+        self._least: dict[int, tuple[Work, float]] = {}
         self._fitted: tuple[int, Seconds] | None = None
 
     def work(self, config: Configuration, epochs: int, images: float) -> Work:

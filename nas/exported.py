@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from estimators.dataset import Dataset, open_saved
-from nas.checkpoints import folder_of
+from nas.checkpoints import folder_of, number_of
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings
 from nas.history import History, reached
@@ -66,11 +66,9 @@ def export_trial(
     trial = history.trials[number]
     step = trial.trained
     if step is None or not (folder.checkpoints / folder_of(trial) / str(step.checkpoint)).exists():
-        names = [
-            path.name.removeprefix("trial-").lstrip("0") or "0" for path in folder.checkpoints.glob("trial-*")
-        ]
+        kept = sorted(number_of(path) for path in folder.checkpoints.glob("trial-*"))
         raise ValueError(
-            f"the weights of trial {number} were not kept; choose one of {', '.join(sorted(names, key=int))}"
+            f"the weights of trial {number} were not kept; choose one of {', '.join(map(str, kept))}"
         )
     dataset = open_saved(folder.data)
     design = search_space.decode(trial.config)
