@@ -216,7 +216,15 @@ def test_what_the_function_raises_to_leave_leaves(kind):
         optimized(function)
 
 
-def test_an_interruption_interrupts_the_function():
+@pytest.fixture
+def interruptible():
+    """Python's own answer to SIGINT: a process that a shell starts in the background is born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_interrupts_the_function(interruptible):
     entered, seen = threading.Event(), []
 
     def function(config, context):
