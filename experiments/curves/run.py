@@ -16,7 +16,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from estimators.dataset import open_saved
-from experiments.curves.record import DESIGNS, EPOCHS, SEEDS, designs, images, read, train
+from experiments.curves.record import DESIGNS, EPOCHS, SEEDS, SIDES, designs, images, read, train
 from experiments.record import Record
 
 HERE = Path(__file__).parent
@@ -66,8 +66,8 @@ def main() -> None:
     parser.add_argument("--spaces", default=",".join(DESIGNS), help="of chain, mobile (default both)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nas-") as place:
-        data = images(Path(place) / "data")
         for space in options.spaces.split(","):
+            data = images(Path(place) / space, SIDES[space])
             if options.quick:
                 fill(space, Path(place), data, number=2, seeds=SEEDS[:1], epochs=1)
                 assert len(read(table(space, Path(place)))) == 2

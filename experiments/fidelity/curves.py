@@ -21,7 +21,7 @@ from search_spaces.recipe import recipe_space
 from search_spaces.space import Space
 
 FOLDER = ROOT / "experiments/curves"
-SHAPE, CLASSES, IMAGES = (1, 28, 28), 10, 6_000
+SHAPES, CLASSES, IMAGES = {"chain": (1, 28, 28), "mobile": (1, 14, 14)}, 10, 6_000
 FULLS = 15
 IDLE = 0.01  # share of an epoch that an epoch after an early stop costs: it is looked up, not trained
 
@@ -30,7 +30,7 @@ Row = Mapping[str, Any]
 
 def curve_space(name: str) -> Space:
     """Return the joint space of the family ``name`` and the recipes, as the table was recorded in it."""
-    return SearchSpace(family(name, SHAPE, CLASSES), recipe_space(SHAPE, CLASSES, IMAGES)).space
+    return SearchSpace(family(name, SHAPES[name], CLASSES), recipe_space(SHAPES[name], CLASSES, IMAGES)).space
 
 
 def task_of(name: str, space: Space, rows: Sequence[Row], search: int) -> Task:
