@@ -9,7 +9,7 @@ begins in the same state ends in the same state, whatever ran before in the proc
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ class Training:
             network, Network
         )  # of another's we do not know who reads what, or what its Python decides
         if ours:
-            _overwrite_norms(self.network)
+            overwrite_norms(self.network)
         self.optimizer = build_optimizer(recipe, self.network)
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.average = Average(self.network, recipe.ema) if recipe.ema else None
@@ -112,11 +112,9 @@ class Training:
 
     def _accumulate(self, z: Tensor, labels: Labels) -> Tensor:
         total: Tensor | float = 0.0
-        pieces = max(min(self.pieces, len(z) // 2), 1)  # batch norm cannot take one image
-        for part_z, part in zip(z.tensor_split(pieces), labels.chunk(pieces), strict=True):
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                logits = self.network(part_z)
-            loss = part.loss(logits.float(), self.recipe.label_smoothing, self.weights)
+        for part_z, part in pieces_of(z, labels, self.pieces):
+            logits = logits_of(self.network, part_z, self.dtype)
+            loss = part.loss(logits, self.recipe.label_smoothing, self.weights)
             loss = loss * (len(part_z) / len(z))
             self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             total = loss.detach() + total
@@ -138,27 +136,19 @@ class Training:
         ``seeds`` are those of the batches and of dropout. ``watch`` is called every few steps and may raise
         to end the epoch. Raises ``Diverged`` when the loss is not finite.
         """
-        batches = len(batch_bounds(len(members), self.recipe.batch_size))
         torch.manual_seed(seeds[1])
         self.network.train()
         with kernels(exact=False), own_stream(self.device):
             if self.recipe.balance:
                 self.weigh(images, members)
-            losses, total = LossWatch(self.device, epoch, batches), torch.zeros((), device=self.device)
             feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0], device=self.device)
-            for i, (z, labels) in enumerate(feed):
-                if i % WATCH_EVERY == 0:
-                    watch()
-                t = (epoch - 1) * batches + i
-                share = factor(self.recipe.schedule, t, horizon * batches, self.recipe.warmup)
-                total += self.step(z, labels, share)
-                losses.look(total, i + 1)
-            return losses.mean(total)
+            return one_epoch(
+                self.step, feed, self.recipe, len(members), self.device, epoch=epoch, horizon=horizon, watch=watch
+            )
 
     def weigh(self, images: Images, members: Tensor) -> None:
-        """Weigh classes by what is trained on, which need not hold every one; a graph reads the weights in place."""
-        own = images.y.index_select(0, members.to(images.y.device))
-        weights = class_weights(own, int(images.y.max()) + 1).to(self.device)
+        """Weigh classes by what is trained on; a graph reads the weights in place."""
+        weights = balanced(images, members, self.device)
         self.weights = weights if self.weights is None else self.weights.copy_(weights)
 
     def state(self) -> Checkpoint:
@@ -194,7 +184,49 @@ class Training:
             self.replay.give_up()
 
 
-def _overwrite_norms(network: nn.Module) -> None:
+def one_epoch(
+    step: Callable[[Tensor, Labels, float], Tensor],
+    feed: Iterable[tuple[Tensor, Labels]],
+    recipe: Recipe,
+    n: int,
+    device: torch.device,
+    *,
+    epoch: int,
+    horizon: int,
+    watch: Callable[[], None],
+) -> float:
+    """Take ``step(z, labels, share of the learning rate)`` on the batches ``feed`` of ``n`` images; return the mean loss."""
+    batches = len(batch_bounds(n, recipe.batch_size))
+    losses, total = LossWatch(device, epoch, batches), torch.zeros((), device=device)
+    for i, (z, labels) in enumerate(feed):
+        if i % WATCH_EVERY == 0:
+            watch()
+        t = (epoch - 1) * batches + i
+        total += step(z, labels, factor(recipe.schedule, t, horizon * batches, recipe.warmup))
+        losses.look(total, i + 1)
+    return losses.mean(total)
+
+
+def balanced(images: Images, members: Tensor, device: torch.device) -> Tensor:
+    """Return the weights of classes (classes,) in ``members`` of ``images``, which need not hold every one."""
+    own = images.y.index_select(0, members.to(images.y.device))
+    return class_weights(own, int(images.y.max()) + 1).to(device)
+
+
+def pieces_of(z: Tensor, labels: Labels, pieces: int) -> Iterator[tuple[Tensor, Labels]]:
+    """Yield a batch in ``pieces``; fewer, where one would hold a single image, which batch norm cannot take."""
+    pieces = max(min(pieces, len(z) // 2), 1)
+    return zip(z.tensor_split(pieces), labels.chunk(pieces), strict=True)
+
+
+def logits_of(network: Callable[[Tensor], Tensor], z: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the float32 logits (n, classes) of a forward pass in ``dtype``."""
+    with torch.autocast(z.device.type, dtype, enabled=dtype != torch.float32):
+        logits = network(z)
+    return logits.float()
+
+
+def overwrite_norms(network: nn.Module) -> None:
     """Let rectifiers write over what a batch norm hands to them alone: its backward pass does not read it.
 
     The values stay the same; a small network's step on a CPU becomes 3 % shorter.

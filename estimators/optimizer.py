@@ -5,10 +5,11 @@ Notation
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from estimators.device import optimizer_kernel
@@ -53,15 +54,22 @@ def build_optimizer(recipe: Recipe, network: nn.Module) -> Optimizer:
 
     On CUDA its learning rate is a tensor there, which a recorded graph reads (``set_rate``).
     """
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return optimizer_of(recipe, [parameter for parameter in network.parameters() if parameter.requires_grad])
+
+
+def optimizer_of(recipe: Recipe, trained: Sequence[Tensor], *, strided: bool = False) -> Optimizer:
+    """Return the optimizer of ``recipe`` for the tensors ``trained``; ``strided`` ones may be views of larger tensors.
+
+    torch's fused kernels take a tensor for dense: of a view they would write what lies beside it (torch 2.13, CPU).
+    """
     groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
     device = trained[0].device
-    kernel: Any = optimizer_kernel(recipe.optimizer, device)
-    rate: Any = torch.tensor(recipe.lr, device=device) if device.type == "cuda" else recipe.lr
+    kernel: Any = {"foreach": True} if strided else optimizer_kernel(recipe.optimizer, device)
+    rate: Any = torch.tensor(recipe.lr, device=device) if device.type == "cuda" and not strided else recipe.lr
     match recipe.optimizer:
         case "sgd":
             momentum = recipe.momentum

@@ -85,11 +85,12 @@ def expanded(graph: Graph, shape: Shape) -> Graph:
     """
     nodes = [graph.nodes[0]]
     for node, op, inputs, _ in walk(graph, shape):
-        nodes += _unfolded(node, op, inputs[0]) if isinstance(op, Block) else [node]
+        nodes += unfolded(node, op, inputs[0]) if isinstance(op, Block) else [node]
     return Graph(tuple(nodes), graph.output).simplified()
 
 
-def _unfolded(node: Node, block: Block, shape: Shape) -> list[Node]:
+def unfolded(node: Node, block: Block, shape: Shape) -> list[Node]:
+    """Return the primitive nodes that stand for ``node``, which is ``block`` on an input of ``shape``."""
     body = expanded(block.body(shape), shape)
     first, *rest = body.nodes
     assert first.op == INPUT and body.output != first.name, node

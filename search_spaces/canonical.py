@@ -13,7 +13,7 @@ Notation
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 
 Links = tuple[tuple[int, int], ...]
@@ -25,17 +25,38 @@ KEPT = 4096  # texts of blocks kept: networks of one search share most of theirs
 def canonical(labels: Sequence[str], edges: Sequence[Links]) -> str:
     """Return the text of the graph of ``labels`` whose node i reads ``edges[i]``, all of them from earlier nodes."""
     texts = [labels[0]]
+    for _, own_labels, own_edges in _parts(labels, edges):
+        if len(own_labels) == 2:
+            texts.append(ascii((own_labels[1], sorted(own_edges[1]))))
+        else:
+            texts.append(least(own_labels, own_edges)[0])
+    return "\n".join(texts)
+
+
+def canonical_order(labels: Sequence[str], edges: Sequence[Links]) -> list[int]:
+    """Return the nodes of the same graph in an order that is equal for isomorphic graphs, sources first.
+
+    Nodes that an automorphism exchanges may stand in either order.
+    """
+    order = [0]
+    for base, own_labels, own_edges in _parts(labels, edges):
+        depth = [0] * len(own_labels)
+        for node, links in enumerate(own_edges):
+            depth[node] = max((depth[source] + 1 for source, _ in links), default=0)
+        ranked = [node for node in least(own_labels, own_edges)[1] if node]
+        order += [base + node for node in sorted(ranked, key=depth.__getitem__)]
+    return order
+
+
+def _parts(labels: Sequence[str], edges: Sequence[Links]) -> Iterator[tuple[int, Labels, tuple[Links, ...]]]:
+    """Yield each block: the number of its source, its labels, of which the source's is empty, and its edges."""
     base = 0
     for cut in cuts(edges):
         own = tuple(
             tuple((source - base, mark) for source, mark in edges[i]) for i in range(base + 1, cut + 1)
         )
-        if cut == base + 1:
-            texts.append(ascii((labels[cut], sorted(own[0]))))
-        else:
-            texts.append(block_text(("", *labels[base + 1 : cut + 1]), ((), *own)))
+        yield base, ("", *labels[base + 1 : cut + 1]), ((), *own)
         base = cut
-    return "\n".join(texts)
 
 
 def cuts(edges: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
@@ -53,9 +74,9 @@ def cuts(edges: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
 
 
 @lru_cache(maxsize=KEPT)
-def block_text(labels: Labels, edges: tuple[Links, ...]) -> str:
-    """Return the text of one block: ``labels`` and ``edges`` from its source, whose label is empty, to its sink."""
-    return _Block(labels, edges).text()
+def least(labels: Labels, edges: tuple[Links, ...]) -> tuple[str, tuple[int, ...]]:
+    """Return the text of one block and the order of its nodes: from its source, whose label is empty, to its sink."""
+    return _Block(labels, edges).least()
 
 
 class _Block:
@@ -73,11 +94,12 @@ class _Block:
         self.leaves: dict[str, tuple[tuple[int, ...], list[int]]] = {}  # text -> nodes tried, colours
         self.automorphisms: list[list[int]] = []
 
-    def text(self) -> str:
-        """Return the least text of all orders of the nodes that agree with the colours."""
+    def least(self) -> tuple[str, tuple[int, ...]]:
+        """Return the least text of all orders of the nodes that agree with the colours, and its order."""
         ranks = {label: rank for rank, label in enumerate(sorted(set(self.labels)))}
         self._search([ranks[label] for label in self.labels], ())
-        return min(self.leaves)
+        text = min(self.leaves)
+        return text, tuple(self.leaves[text][1])
 
     def _refine(self, colours: list[int]) -> list[int]:
         """Split colours by those of sources and of readers until no colour splits any more."""

@@ -115,7 +115,7 @@ class Graph:
     @cached_property
     def _key(self) -> str:
         graph, reached = self._simplified
-        text = canonical(*_rows(graph)) if reached else NONE
+        text = canonical(*rows(graph)[:2]) if reached else NONE
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
@@ -134,20 +134,22 @@ class Graph:
         )
 
 
-def _rows(graph: Graph) -> tuple[list[str], list[Links]]:
-    """Return labels, and links to what each reads: sums of sums are one sum, and equal sums are one node.
+def rows(graph: Graph) -> tuple[list[str], list[Links], list[Node | None]]:
+    """Return labels, links to what each reads, and nodes: sums of sums are one sum, and equal sums are one row.
 
-    A link's mark is the input's place, or for a sum how often it is added.
+    A link's mark is the input's place, or for a sum how often it is added. A sum has None for its node.
     """
     labels: list[str] = []
     edges: list[Links] = []
+    nodes: list[Node | None] = []
     place: dict[str, int] = {}  # row of a node that is no sum
     added: dict[str, Counter[int]] = {}  # of a sum: how often each row is added
     sums: dict[Links, int] = {}
 
-    def row(label: str, links: Links) -> int:
+    def row(label: str, links: Links, node: Node | None = None) -> int:
         labels.append(label)
         edges.append(links)
+        nodes.append(node)
         return len(labels) - 1
 
     def read(name: str) -> int:
@@ -165,6 +167,6 @@ def _rows(graph: Graph) -> tuple[list[str], list[Links]]:
                 added[node.name].update(added[source] if source in added else (place[source],))
         else:
             links = tuple([(read(source), at) for at, source in enumerate(node.inputs)])
-            place[node.name] = row(node.label, links)
+            place[node.name] = row(node.label, links, node)
     read(graph.output)
-    return labels, edges
+    return labels, edges, nodes

@@ -31,7 +31,7 @@ class Network(nn.Module):
                 if op.layers(*inputs):
                     self.add_module(node.name, op.build(*inputs))
                 steps.append((node.name, op, node.inputs))
-            self.apply(_initialise)
+            self.apply(initialise)
         self._steps, self._done = tuple(steps), _last_readings(steps, graph.output)
         self._first, self._output = graph.nodes[0].name, graph.output
 
@@ -51,7 +51,7 @@ def _last_readings(steps: list[tuple[str, Op, tuple[str, ...]]], output: str) ->
     return tuple(tuple(name for name in last if last[name] == at) for at in range(len(steps)))
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
     """He et al. 2015, eq. 10, over the outputs of a convolution; linear maps keep torch's own."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -113,6 +113,7 @@ class Op(ABC):
     """
 
     arity: ClassVar[tuple[int, int]] = (1, 1)  # least and most inputs
+    kernels: ClassVar[str] = ""  # how kernels of several sizes share weights in a supernet (estimators.supernet)
 
     @abstractmethod
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
@@ -149,6 +150,13 @@ class Op(ABC):
             shape = layer.shape(shape)
             total += prod(shape)
         return total if layers else prod(self.shape(*shapes))
+
+    def arrangement(self, *shapes: Shape) -> str:
+        """Return how the features put out are arranged, where a leading slice of more of them would be others.
+
+        In a supernet what reads features of one arrangement shares no weights with what reads those of another.
+        """
+        return ""
 
     def build(self, *shapes: Shape) -> "nn.Module":
         """Return the torch module of the layers; only for ops that have some."""

@@ -21,7 +21,7 @@ class Attention(Block):
         nodes = [
             Node.make("x", "input"),
             Node.make("norm", "norm", ["x"], kind="layer"),
-            Node.make("qkv", "linear", ["norm"], units=3 * features),
+            Node.make("qkv", "linear", ["norm"], units=3 * features, parts=3),
             Node.make("heads", "attend", ["qkv"], heads=self.heads),
             Node.make("project", "linear", ["heads"], units=features),
         ]

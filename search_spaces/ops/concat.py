@@ -24,6 +24,9 @@ class Concat(Op):
             raise ValueError(f"concat of shapes {list(shapes)}: sides must be equal; pool the others first")
         return (sum(shape[0] for shape in shapes), *shapes[0][1:])
 
+    def arrangement(self, *shapes: Shape) -> str:
+        return "+".join(str(shape[0]) for shape in shapes)
+
     def forward(self, module: "nn.Module | None", *values: "Tensor") -> "Tensor":
         import torch
 

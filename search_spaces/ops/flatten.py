@@ -12,3 +12,6 @@ class Flatten(Op):
 
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
         return (Layer.make("Flatten"),)
+
+    def arrangement(self, *shapes: Shape) -> str:
+        return "x".join(map(str, shapes[0][1:]))

@@ -14,3 +14,6 @@ class GlobalPool(Op):
 
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
         return (Layer.make("AdaptiveAvgPool2d", self.grid), Layer.make("Flatten"))
+
+    def arrangement(self, *shapes: Shape) -> str:
+        return f"{self.grid}x{self.grid}" if self.grid > 1 else ""

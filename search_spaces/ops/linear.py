@@ -9,10 +9,15 @@ from search_spaces.ops.activation import activation_layers
 @ops.register("linear")
 @dataclass(frozen=True)
 class Linear(Op):
-    """(F,) to (``units``,), or each token of (T, F) by itself; then the activation."""
+    """(F,) to (``units``,), or each token of (T, F) by itself; then the activation.
+
+    The outputs are ``parts`` stretches of equal length, such as queries, keys and values: a supernet shares each of
+    them for itself.
+    """
 
     units: int
     activation: str = "none"
+    parts: int = 1
 
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:
         if len(shapes[0]) == 3:

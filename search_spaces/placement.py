@@ -1,0 +1,156 @@
+"""Where the weights of a network stand: names that follow from its canonical graph, so that equal networks agree.
+
+A supernet keeps one tensor for each place and hands every candidate its share. What stands at one place in two networks
+must do the same work there, and equal networks must get equal weights, however their spaces wrote them down. So a graph
+is put into canonical order, and its nodes are named anew: after their *unit* (the part of a name before the first
+underscore: a cell, a stage), their op, and how many ops with weights come before them in the unit. A space names its
+units by where they stand in the network; what varies within one may be written in any order.
+
+Notation
+    place    name of the tensors of one layer in the supernet
+    mark     what an arrangement of features is, where a leading slice of more of them would be others
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+from search_spaces.block import Block, expanded, unfolded, walk
+from search_spaces.canonical import canonical_order
+from search_spaces.graph import SUM, Graph, Node, rows
+from search_spaces.op import Layer, Op, Shape, layers_of
+
+MIXING = ("Conv2d", "Linear")  # layers whose outputs are made of all inputs: arrangements end there
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A graph with canonical names, and what each primitive node with weights was called before."""
+
+    graph: Graph
+    shape: Shape
+    before: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One layer with weights: its ``name`` in the supernet, the ``module`` that has it in the network.
+
+    Of its first axis ``parts`` stretches of equal length are shared each for itself. ``kernels`` is how its op wants
+    kernels of different sizes to share, "" to have it as the others.
+    """
+
+    name: str
+    module: str
+    layer: Layer
+    parts: int = 1
+    kernels: str = ""
+
+
+def placed(graph: Graph, shape: Shape) -> Placed:
+    """Return ``graph``, for images of ``shape``, in canonical order and under canonical names.
+
+    Equal for graphs of equal key, but for nodes that an automorphism exchanges.
+    """
+    graph = graph.simplified()
+    labels, edges, nodes = rows(graph)
+    order = canonical_order(labels, edges)
+    names = _names(graph, shape, [nodes[row] for row in order])
+    called: dict[int, str] = {0: graph.nodes[0].name}
+    made = [graph.nodes[0]]
+    rank = {row: place for place, row in enumerate(order)}
+    for row in order[1:]:
+        node = nodes[row]
+        if node is None:
+            links = sorted(edges[row], key=lambda link: rank[link[0]])
+            inputs = tuple(called[source] for source, count in links for _ in range(count))
+            made.append(Node(f"sum{len(made)}", SUM, inputs))
+        else:
+            inputs = tuple(called[source] for source, _ in sorted(edges[row], key=lambda link: link[1]))
+            made.append(replace(node, name=names.get(node.name, f"plain{len(made)}"), inputs=inputs))
+        called[row] = made[-1].name
+    output = called[order[-1]]
+    return Placed(Graph(tuple(made), output), shape, _before(graph, shape, names))
+
+
+def _names(graph: Graph, shape: Shape, ordered: list[Node | None]) -> dict[str, str]:
+    """Return the new names of nodes with weights; ``ordered`` are the nodes in canonical order."""
+    weighted = {node.name for node, op, inputs, _ in walk(graph, shape) if op.parameters(*inputs)}
+    depths: dict[str, dict[str, int]] = {graph.nodes[0].name: {}}  # node -> unit -> weighted ops up to it
+    for node in graph.nodes[1:]:
+        own: dict[str, int] = {}
+        for source in node.inputs:
+            for unit, depth in depths[source].items():
+                own[unit] = max(own.get(unit, 0), depth)
+        if node.name in weighted:
+            own[_unit(node)] = own.get(_unit(node), 0) + 1
+        depths[node.name] = own
+    names: dict[str, str] = {}
+    for node in ordered:
+        if node is None or node.name not in weighted:
+            continue
+        name = f"{_unit(node)}_{node.op.replace('-', '_')}{depths[node.name][_unit(node)] - 1}"
+        taken = sum(1 for other in names.values() if other == name or other.startswith(f"{name}_"))
+        names[node.name] = f"{name}_{taken}" if taken else name
+    return names
+
+
+def _unit(node: Node) -> str:
+    return node.name.partition("_")[0]
+
+
+def _before(graph: Graph, shape: Shape, names: Mapping[str, str]) -> dict[str, str]:
+    """Return what the primitive nodes with weights of the graph under ``names`` are called in ``graph`` itself."""
+    before: dict[str, str] = {}
+    for node, op, inputs, _ in walk(graph, shape):
+        if node.name not in names:
+            continue
+        if isinstance(op, Block):
+            inner = unfolded(node, op, inputs[0])
+            twins = unfolded(replace(node, name=names[node.name]), op, inputs[0])
+            before |= {twin.name: one.name for one, twin in zip(inner, twins, strict=True)}
+        else:
+            before[names[node.name]] = node.name
+    return before
+
+
+def places(network: Placed) -> Iterator[Place]:
+    """Yield the place of every layer with weights of ``network``, in the order of its primitive nodes."""
+    graph = expanded(network.graph, network.shape)
+    marks = {graph.nodes[0].name: ""}
+    for node, op, inputs, _ in walk(graph, network.shape):
+        mark = op.arrangement(*inputs) or next((marks[s] for s in node.inputs if marks[s]), "")
+        layers = layers_of(op, inputs)
+        kept = 0
+        for at, layer in enumerate(layers):
+            if layer.parameters:
+                name = f"{node.name}.{kept}{layer.kind}{_apart(layer)}{mark and f'[{mark}]'}"
+                module = node.name if len(layers) == 1 else f"{node.name}.{at}"
+                yield Place(name, module, layer, _parts(op, layer), op.kernels)
+                kept += 1
+            if layer.kind in MIXING and not _depthwise(layer):
+                mark = ""
+        marks[node.name] = mark
+
+
+def _parts(op: Op, layer: Layer) -> int:
+    return int(getattr(op, "parts", 1)) if layer.kind == "Linear" else 1
+
+
+@lru_cache(maxsize=1 << 14)
+def _apart(layer: Layer) -> str:
+    """Return what keeps a layer's weights from those of others of its kind at the same place."""
+    options = dict(layer.options)
+    if layer.kind == "Embedding":
+        return f"({layer.arguments[0]})"  # rows are tokens: others, if there are more of them
+    if layer.kind != "Conv2d":
+        return ""
+    if _depthwise(layer):
+        return "(depthwise)"
+    kernel, groups = layer.arguments[2], options.get("groups", 1)
+    patch = kernel > 1 and (kernel % 2 == 0 or options.get("stride", 1) == kernel)
+    return (f"(groups {groups})" if groups > 1 else "") + (f"(size {kernel})" if patch else "")
+
+
+def _depthwise(layer: Layer) -> bool:
+    return layer.kind == "Conv2d" and layer.arguments[0] == dict(layer.options).get("groups", 1) > 1
