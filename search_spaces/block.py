@@ -7,7 +7,7 @@ a space should not offer a block beside the same body in nodes of its own, nor t
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -91,12 +91,17 @@ def expanded(graph: Graph, shape: Shape) -> Graph:
 
 def unfolded(node: Node, block: Block, shape: Shape) -> list[Node]:
     """Return the primitive nodes that stand for ``node``, which is ``block`` on an input of ``shape``."""
-    body = expanded(block.body(shape), shape)
+    body = _primitive(block, shape)
     first, *rest = body.nodes
     assert first.op == INPUT and body.output != first.name, node
     names = {inner.name: f"{node.name}_{inner.name}" for inner in rest}
     names |= {first.name: node.inputs[0], body.output: node.name}
     return [
-        replace(inner, name=names[inner.name], inputs=tuple(names[source] for source in inner.inputs))
+        Node(names[inner.name], inner.op, tuple([names[source] for source in inner.inputs]), inner.attrs)
         for inner in rest
     ]
+
+
+@lru_cache(maxsize=1 << 12)
+def _primitive(block: Block, shape: Shape) -> Graph:
+    return expanded(block.body(shape), shape)

@@ -1,11 +1,15 @@
 """A graph as a torch module. Weights are named after the nodes, as in the exported source."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from search_spaces.block import expanded, walk
 from search_spaces.graph import Graph
-from search_spaces.op import Op, Shape
+from search_spaces.op import Op, Shape, layers_of
+
+Modules = Callable[[Op, tuple[Shape, ...]], nn.Module]
 
 
 def shapes_of(graph: Graph, shape: Shape) -> dict[str, Shape]:
@@ -18,20 +22,23 @@ def shapes_of(graph: Graph, shape: Shape) -> dict[str, Shape]:
 class Network(nn.Module):
     """The network of ``graph`` for images of ``shape`` (C, H, W); maps (n, C, H, W) float to (n, classes).
 
-    Weights are drawn from a generator of ``seed``'s own: torch's global state stays as it was.
+    Weights are drawn from a generator of ``seed``'s own: torch's global state stays as it was. ``modules``, called
+    with an op and the shapes of its inputs, gives its module in place of one with fresh weights.
     """
 
-    def __init__(self, graph: Graph, shape: Shape, *, seed: int = 0) -> None:
+    def __init__(self, graph: Graph, shape: Shape, *, seed: int = 0, modules: Modules | None = None) -> None:
         super().__init__()
         graph = expanded(graph, shape)
         steps: list[tuple[str, Op, tuple[str, ...]]] = []
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[], enabled=modules is None):
+            if modules is None:
+                torch.manual_seed(seed)
             for node, op, inputs, _ in walk(graph, shape):
-                if op.layers(*inputs):
-                    self.add_module(node.name, op.build(*inputs))
+                if layers_of(op, inputs):
+                    self.add_module(node.name, modules(op, inputs) if modules else op.build(*inputs))
                 steps.append((node.name, op, node.inputs))
-            self.apply(initialise)
+            if modules is None:
+                self.apply(initialise)
         self._steps, self._done = tuple(steps), _last_readings(steps, graph.output)
         self._first, self._output = graph.nodes[0].name, graph.output
 

@@ -13,7 +13,7 @@ Notation
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from search_spaces.block import Block, expanded, unfolded, walk
 from search_spaces.canonical import canonical_order
@@ -25,11 +25,17 @@ MIXING = ("Conv2d", "Linear")  # layers whose outputs are made of all inputs: ar
 
 @dataclass(frozen=True)
 class Placed:
-    """A graph with canonical names, and what each primitive node with weights was called before."""
+    """A ``graph`` with canonical names, that which was ``given``, and the new ``names`` of its nodes with weights."""
 
     graph: Graph
     shape: Shape
-    before: Mapping[str, str]
+    given: Graph
+    names: Mapping[str, str]
+
+    @cached_property
+    def before(self) -> dict[str, str]:
+        """What the primitive nodes with weights are called in the network of the graph that was given."""
+        return _before(self.given, self.shape, self.names)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ def placed(graph: Graph, shape: Shape) -> Placed:
             made.append(replace(node, name=names.get(node.name, f"plain{len(made)}"), inputs=inputs))
         called[row] = made[-1].name
     output = called[order[-1]]
-    return Placed(Graph(tuple(made), output), shape, _before(graph, shape, names))
+    return Placed(Graph(tuple(made), output), shape, graph, names)
 
 
 def _names(graph: Graph, shape: Shape, ordered: list[Node | None]) -> dict[str, str]:
