@@ -49,10 +49,10 @@ class Cut:
 
     def box(self, size: Sequence[int]) -> Box:
         """Return what is used of a stored tensor of ``size``; with transforms, what the first of them reads."""
-        kernel = range(2, 4) if len(size) == 4 and self.parts == 1 else range(0)
-        reads = [size[at] - 2 if self.transforms and at in kernel else own for at, own in enumerate(self.stored)]
-        starts = [(size[at] - own) // 2 if at in kernel else 0 for at, own in enumerate(reads)]
-        return tuple((start, start + own) for start, own in zip(starts, reads, strict=True))
+        used = self.stored
+        if self.transforms:
+            used = (*used[:2], size[2] - 2, size[3] - 2)
+        return placed_in(used, size)
 
     def of(self, used: Tensor, matrices: Mapping[str, Tensor]) -> Tensor:
         """Return the parameter: ``used`` is the stored tensor's box, ``matrices`` are the transforms."""
@@ -110,10 +110,7 @@ class SharedWeights:
         if before is not None:
             size = tuple(max(pair) for pair in zip(before.shape, cut.stored, strict=True))
         fresh = initial(layer, own, size, cut.parts, _entropy(self.seed, cut.name)).to(self.device)
-        if before is not None:
-            kept = Cut("", "", tuple(before.shape)).box(size) if cut.parts == 1 else _leading(before.shape)
-            inside(fresh, kept).copy_(before)
-        self.tensors[cut.name] = fresh
+        self.tensors[cut.name] = fresh if before is None else grown(before, fresh)
 
 
 def inside(tensor: Tensor, box: Box) -> Tensor:
@@ -123,8 +120,16 @@ def inside(tensor: Tensor, box: Box) -> Tensor:
     return tensor[tuple(slice(start, stop) for start, stop in box)]
 
 
-def _leading(shape: Sequence[int]) -> Box:
-    return tuple((0, size) for size in shape)
+def placed_in(shape: Sequence[int], size: Sequence[int]) -> Box:
+    """Return where a tensor of ``shape`` lies in one of ``size``: in front, kernels (the last two of four) in the middle."""
+    starts = [(size[at] - own) // 2 if len(size) == 4 and at > 1 else 0 for at, own in enumerate(shape)]
+    return tuple((start, start + own) for start, own in zip(starts, shape, strict=True))
+
+
+def grown(before: Tensor, into: Tensor) -> Tensor:
+    """Return ``into``, a larger tensor, with ``before`` at its place."""
+    inside(into, placed_in(before.shape, into.shape)).copy_(before)
+    return into
 
 
 @lru_cache(maxsize=1 << 14)
