@@ -8,7 +8,8 @@ units by where they stand in the network; what varies within one may be written 
 
 Notation
     place    name of the tensors of one layer in the supernet
-    mark     what an arrangement of features is, where a leading slice of more of them would be others
+    mark     how features are arranged, where a leading slice of more of them would be others, and of which unit they
+             are: what reads the features of one unit shares no weights with what reads those of another
 """
 
 from collections.abc import Iterator, Mapping
@@ -123,20 +124,23 @@ def _before(graph: Graph, shape: Shape, names: Mapping[str, str]) -> dict[str, s
 def places(network: Placed) -> Iterator[Place]:
     """Yield the place of every layer with weights of ``network``, in the order of its primitive nodes."""
     graph = expanded(network.graph, network.shape)
-    marks = {graph.nodes[0].name: ""}
+    marks = {graph.nodes[0].name: ("", "")}  # arrangement, unit
     for node, op, inputs, _ in walk(graph, network.shape):
-        mark = op.arrangement(*inputs) or next((marks[s] for s in node.inputs if marks[s]), "")
+        own = _unit(node)
+        mark, unit = marks[node.inputs[-1]]
+        mark = op.arrangement(*inputs) or mark
         layers = layers_of(op, inputs)
         kept = 0
         for at, layer in enumerate(layers):
             if layer.parameters:
-                name = f"{node.name}.{kept}{layer.kind}{_apart(layer)}{mark and f'[{mark}]'}"
+                told = " ".join(part for part in (mark, unit if unit != own else "") if part)
+                name = f"{node.name}.{kept}{layer.kind}{_apart(layer)}{told and f'[{told}]'}"
                 module = node.name if len(layers) == 1 else f"{node.name}.{at}"
                 yield Place(name, module, layer, _parts(op, layer), op.kernels)
                 kept += 1
             if layer.kind in MIXING and not _depthwise(layer):
-                mark = ""
-        marks[node.name] = mark
+                mark, unit = "", own
+        marks[node.name] = mark, unit
 
 
 def _parts(op: Op, layer: Layer) -> int:

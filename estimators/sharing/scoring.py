@@ -1,0 +1,77 @@
+"""What a supernet says of a design: its accuracy with the shared weights, its batch statistics taken anew.
+
+The images are the same for every design of a seed: for the statistics training images without augmentation, for the
+score validation images, each in the classes' proportions.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from estimators.device import kernels, send
+from estimators.estimator import Context
+from estimators.resident import Images, resident, stratified_order
+from estimators.score import scores
+from estimators.sharing.candidate import Candidate
+from estimators.sharing.weights import SharedWeights
+from search_spaces.recipe import Recipe
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import Design
+
+RECALIBRATED, SCORED = 131, 132  # purposes of counted randomness
+BATCH = 250
+
+
+class Scorer:
+    """Scores designs on the data set saved in ``data``, as ``recipe`` standardises it.
+
+    ``calibrate`` training images give the batch statistics (0: each batch its own, as in training), ``validate`` images
+    the score.
+    """
+
+    def __init__(
+        self, shared: SharedWeights, data: Path | str, recipe: Recipe, *, seed: int = 0, calibrate: int = 500, validate: int = 1000
+    ) -> None:
+        self.shared, self.data, self.recipe, self.seed = shared, str(data), recipe, seed
+        self.calibrate, self.validate = calibrate, validate
+
+    def candidate(self, design: "Design") -> Candidate:
+        """Return the candidate of ``design`` with its batch statistics."""
+        candidate = Candidate(design, self.shared)
+        if self.calibrate:
+            candidate.recalibrate(self._batches(design, "train", self.calibrate)[0], candidate.parameters())
+        else:
+            candidate.train()
+        return candidate
+
+    @torch.no_grad()
+    def score(self, design: "Design") -> dict[str, float]:
+        """Return the metrics that follow from logits, of ``design`` with the shared weights."""
+        with kernels(exact=True):
+            candidate = self.candidate(design)
+            parameters = candidate.parameters()
+            batches, labels = self._batches(design, "val", self.validate)
+            logits = torch.cat([candidate.forward(batch, parameters) for batch in batches])
+        return scores(logits.float(), labels.to(logits.device))
+
+    def _batches(self, design: "Design", part: str, count: int) -> tuple[list[Tensor], Tensor]:
+        """Return standardised batches of the first ``count`` images of a stratified order, and their labels."""
+        data = resident(self.data, str(self.shared.device), design.shape)
+        images: Images = getattr(data, part)
+        purpose = RECALIBRATED if part == "train" else SCORED
+        entropy = Context(seed=self.seed, scratch=Path()).entropy(purpose)
+        order = stratified_order(images.y.cpu().numpy(), entropy)[:count]
+        index = torch.from_numpy(order.copy()).to(images.x.device)
+        standardise = data.standardise.of_kind(self.recipe.normalize)
+        x, labels = images.x.index_select(0, index), images.y.index_select(0, index)
+        pieces = [piece if piece.device == self.shared.device else send(piece, self.shared.device) for piece in torch.split(x, BATCH)]
+        return [standardise(piece) for piece in pieces], labels
+
+
+def cut_out(scorer: Scorer, design: "Design") -> Mapping[str, Tensor]:
+    """Return the state_dict of the network of ``design`` with the shared weights and its own batch statistics."""
+    return scorer.candidate(design).cut_out()

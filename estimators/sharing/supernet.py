@@ -1,0 +1,171 @@
+"""A supernet: shared weights of one space, trained on one data set, in one file that any kill leaves whole.
+
+All randomness is counted by the seed and the epoch: training that was interrupted after any epoch goes on from the file
+and ends with the weights of the uninterrupted one, bit for bit on a CPU.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from estimators import checkpoint as checkpoints
+from estimators.checkpoint import Checkpoint
+from estimators.device import compute_dtype, find_device
+from estimators.estimator import Context
+from estimators.preprocess import Standardise
+from estimators.resident import resident
+from estimators.sharing.scoring import Scorer
+from estimators.sharing.training import Paths, SharedTraining
+from estimators.sharing.weights import SharedWeights
+from search_spaces.architecture import SearchSpace
+from search_spaces.configuration import Configuration
+from search_spaces.decks import Decks, end
+from search_spaces.placement import placed, places
+from search_spaces.recipe import Recipe
+
+BATCHES, DROPOUT, SURVEY = 122, 123, 124  # purposes of counted randomness
+SURVEYED = 200  # designs by which the size of the shared tensors is found; later ones let them grow
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a supernet is trained: ``epochs`` passes over the training images, which designs a step takes (``paths``).
+
+    ``recipe`` is a configuration of the recipe space (by default that of the default design), ``kernels`` how kernels
+    share (``estimators.sharing.weights``), ``calibrate`` and ``validate`` the images of a score.
+    """
+
+    epochs: int
+    paths: Paths = Paths()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    kernels: str = "centre"
+    calibrate: int = 500
+    validate: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.calibrate < 0 or self.validate < 2:
+            raise ValueError(f"{self!r}: epochs must be 1 or more, calibrate 0 or more, validate 2 or more")
+
+
+class Supernet:
+    """The supernet of ``space`` on the data saved in ``data``; it goes on from ``file`` where that exists.
+
+    A file of another plan, seed or space is a ``ValueError``.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        data: Path | str,
+        plan: Plan,
+        file: Path,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        precision: str = "auto",
+    ) -> None:
+        self.space, self.data, self.plan, self.file, self.seed = space, str(data), plan, file, seed
+        where = find_device(device)
+        default = space.space.default().part("recipe")
+        self.recipe = Recipe.parse(Configuration({**default, **plan.recipe}))
+        self._images = resident(self.data, str(where), space.architecture.shape)
+        shared = SharedWeights(seed=seed, kernels=plan.kernels, device=where)
+        standardise: Standardise = self._images.standardise.of_kind(self.recipe.normalize)
+        self.training = SharedTraining(shared, self.recipe, standardise, dtype=compute_dtype(precision, where))
+        self.curve: list[float] = []
+        if file.exists():
+            self._read(checkpoints.load(file))
+        else:
+            self._survey()
+
+    @property
+    def shared(self) -> SharedWeights:
+        """The shared tensors."""
+        return self.training.shared
+
+    @property
+    def done(self) -> bool:
+        """Whether it is trained."""
+        return len(self.curve) >= self.plan.epochs
+
+    def train(
+        self,
+        *,
+        watch: Callable[[], None] = lambda: None,
+        preferred: Sequence[Configuration] = (),
+        report: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None,
+    ) -> None:
+        """Train what is left of the plan; after each epoch the file is replaced in one move.
+
+        Every second draw is one of ``preferred``: designs that a search holds for good. ``watch`` may raise to stop.
+        """
+        members = torch.arange(len(self._images.train))
+        while not self.done:
+            epoch = len(self.curve) + 1
+            context = Context(seed=self.seed, scratch=self.file.parent)
+            draws = self.plan.paths.draws(
+                self.space, self.seed, epoch=epoch, horizon=self.plan.epochs, preferred=preferred
+            )
+            loss = self.training.epoch(
+                self._images.train,
+                members,
+                draws,
+                epoch=epoch,
+                horizon=self.plan.epochs,
+                seeds=(context.entropy(BATCHES, epoch), context.entropy(DROPOUT, epoch)),
+                distil=self.plan.paths.sandwich,
+                watch=watch,
+            )
+            self.curve.append(loss)
+            self.save()
+            report(epoch, {"train_loss": loss})
+
+    def scorer(self) -> Scorer:
+        """Return what scores designs with the weights as they are."""
+        plan = self.plan
+        return Scorer(
+            self.shared, self.data, self.recipe, seed=self.seed, calibrate=plan.calibrate, validate=plan.validate
+        )
+
+    def save(self) -> None:
+        """Write the file: weights, optimizer, curve, and what they are of."""
+        state = self.training.state()
+        checkpoints.save(self.file, Checkpoint(state.groups, {**state.values, "curve": self.curve, "of": self._identity()}))
+
+    def _read(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.values["of"] != self._identity():
+            raise ValueError(
+                f"supernet {self.file}: it was trained by {checkpoint.values['of']}, not by {self._identity()}; "
+                "give another file, or the same plan"
+            )
+        self.training.restore(checkpoint)
+        self.curve = list(checkpoint.values["curve"])
+
+    def _identity(self) -> dict[str, Any]:
+        plan = dataclasses.asdict(self.plan)
+        own = {key: plan[key] for key in ("epochs", "paths", "kernels", "recipe")}
+        return {**own, "recipe": dict(plan["recipe"]), "seed": self.seed, "space": self.space.space.fingerprint}
+
+    def _survey(self) -> None:
+        """Let the shared tensors be as large as the largest of some designs need them."""
+        for config in _survey(self.space, self.seed):
+            try:
+                design = self.space.decode(config)
+            except ValueError:
+                continue
+            if design.graph is None:
+                raise ValueError("a supernet needs graphs; networks built by a function share no weights")
+            for place in places(placed(design.graph, self.space.architecture.shape)):
+                self.shared.cuts(place)
+
+
+def _survey(space: SearchSpace, seed: int) -> Iterator[Configuration]:
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SURVEY,)))
+    decks = Decks(space.space, rng)
+    for number in range(SURVEYED):
+        yield end(space.space, decks, largest=True) if number % 2 else decks.draw()
