@@ -105,6 +105,11 @@ class Graph:
         nodes = tuple([node for node in kept if node.name in live])
         return (self if nodes == self.nodes else Graph(nodes, output)), output not in zero
 
+    @property
+    def reached(self) -> bool:
+        """Whether the images reach the output: else it is a constant."""
+        return self._simplified[1]
+
     def key(self) -> str:
         """Hash that is equal for equal networks: sixteen hexadecimal digits, the same on every machine.
 

@@ -57,8 +57,11 @@ class Place:
 def placed(graph: Graph, shape: Shape) -> Placed:
     """Return ``graph``, for images of ``shape``, in canonical order and under canonical names.
 
-    Equal for graphs of equal key, but for nodes that an automorphism exchanges.
+    Equal for graphs of equal key, but for nodes that an automorphism exchanges. A graph whose output no image reaches
+    is a ``ValueError``: its weights do no work.
     """
+    if not graph.reached:
+        raise ValueError(f"graph {graph.key()}: no image reaches its output, so there is nothing to share; leave it out")
     graph = graph.simplified()
     labels, edges, nodes = rows(graph)
     order = canonical_order(labels, edges)

@@ -19,13 +19,13 @@ from estimators.device import compute_dtype, find_device
 from estimators.estimator import Context
 from estimators.preprocess import Standardise
 from estimators.resident import resident
+from estimators.sharing.candidate import Candidate
 from estimators.sharing.scoring import Scorer
-from estimators.sharing.training import Paths, SharedTraining
+from estimators.sharing.training import Paths, SharedTraining, decoded
 from estimators.sharing.weights import SharedWeights
 from search_spaces.architecture import SearchSpace
 from search_spaces.configuration import Configuration
 from search_spaces.decks import Decks, end
-from search_spaces.placement import placed, places
 from search_spaces.recipe import Recipe
 
 BATCHES, DROPOUT, SURVEY = 122, 123, 124  # purposes of counted randomness
@@ -154,14 +154,8 @@ class Supernet:
     def _survey(self) -> None:
         """Let the shared tensors be as large as the largest of some designs need them."""
         for config in _survey(self.space, self.seed):
-            try:
-                design = self.space.decode(config)
-            except ValueError:
-                continue
-            if design.graph is None:
-                raise ValueError("a supernet needs graphs; networks built by a function share no weights")
-            for place in places(placed(design.graph, self.space.architecture.shape)):
-                self.shared.cuts(place)
+            if (design := decoded(self.space, config)) is not None:
+                Candidate(design, self.shared)
 
 
 def _survey(space: SearchSpace, seed: int) -> Iterator[Configuration]:

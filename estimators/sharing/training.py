@@ -86,18 +86,19 @@ class Paths:
                     step.append(space.space.sample(rng))
             if self.sandwich:
                 step.append(end(space.space, decks, largest=False))
-            designs = [design for config in step if (design := _decoded(space, config)) is not None]
+            designs = [design for config in step if (design := decoded(space, config)) is not None]
             if designs:
                 yield designs
 
 
-def _decoded(space: SearchSpace, config: Configuration) -> Design | None:
+def decoded(space: SearchSpace, config: Configuration) -> Design | None:
     """Return the design of ``config`` for images as they are, or None where it describes none."""
     recipe = {path: value for path, value in config.items() if not path.startswith(("recipe.side", "recipe.colour"))}
     try:
-        return space.decode(Configuration(recipe))
+        design = space.decode(Configuration(recipe))
     except ValueError:
         return None
+    return design if design.graph is None or design.graph.reached else None
 
 
 @dataclass(frozen=True)
