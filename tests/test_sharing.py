@@ -308,14 +308,13 @@ def test_mixed_precision_trains_by_the_same_lines(digits, tmp_path, precision):
 
 
 def test_a_supernet_learns_and_refuses_a_file_of_another_plan(digits, tmp_path):
-    shape = (1, 8, 8)
-    space = SearchSpace(Tower(shape, 10), recipe_space(shape, 10, 1000))
-    one = Supernet(space, digits, Plan(6, Paths(each=2)), tmp_path / "s.safetensors")
+    space = joint_space(load("digits", seed=0), "mobile")
+    one = Supernet(space, digits, Plan(4), tmp_path / "s.safetensors")
     one.train()
     assert one.curve[-1] < one.curve[0] - 0.3
-    assert one.scorer().score(space.decode(space.space.default()))["accuracy"] > 0.5
+    assert one.scorer().score(space.decode(space.space.default()))["accuracy"] > 0.3
     with pytest.raises(ValueError, match="give another file, or the same plan"):
-        Supernet(space, digits, Plan(7, Paths(each=2)), tmp_path / "s.safetensors")
+        Supernet(space, digits, Plan(5), tmp_path / "s.safetensors")
 
 
 def test_in_place_norms_do_not_change_what_a_candidate_puts_out():
