@@ -67,16 +67,18 @@ def replay(
     seed: int = 0,
     budget: float | None = None,
     workers: int = 1,
+    **problem: Any,
 ) -> tuple[Piece, ...]:
     """Return what a search of ``budget`` simulated seconds (by default the task's, shared by ``workers``) trains.
 
-    The last trainings may end behind the budget.
+    The last trainings may end behind the budget. ``problem`` are further arguments of the ``Study``: several
+    ``objectives``, the ``loss`` and what ``measure`` knows of a design.
     """
     budget = task.budget / workers if budget is None else budget
     pool = Pool(task)
     made = partial(OnRows, inner=scheduler, pool=pool)
     ladder = ladder_of(scheduler, task.epochs)
-    with Study(task.space, strategy=strategy, scheduler=made, ladder=ladder, seed=seed) as study:
+    with Study(task.space, strategy=strategy, scheduler=made, ladder=ladder, seed=seed, **problem) as study:
         return run(study, pool, budget, workers)
 
 
