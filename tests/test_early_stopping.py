@@ -24,6 +24,30 @@ def test_one_core_too_many_is_told_of():
         whole.pin(9999)
 
 
+def test_a_search_begins_goes_on_or_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    plan, called = whole.Plan("digits", "1m", ("auto",), (0,)), list[tuple[str, ...]]()
+    monkeypatch.setattr(whole, "call", lambda *words: called.append(words) or 1.0)
+    monkeypatch.setattr(whole, "result_of", lambda run: {"test": 0.9, "started": 3})
+
+    class Run:
+        def __init__(self, folder: Path) -> None:
+            self.folder = folder
+
+        def status(self) -> dict[str, str]:
+            return {"state": "interrupted"}
+
+    monkeypatch.setattr(whole.nas, "Run", Run)
+    record = Record(str(tmp_path / "run.py"), "experiments/record.py")
+    for runs in (tmp_path / "a", tmp_path / "b"):
+        whole.searched(record, runs, plan, "auto", 1)
+    ((word, data, *options),) = called  # the second is read
+    assert (word, data, options[:3]) == ("search", "digits", ["--budget=1m", "--scheduler=auto", "--seed=1"])
+    Path(options[3].removeprefix("--out=")).mkdir(parents=True)
+    (tmp_path / "c").mkdir()
+    whole.searched(Record(str(tmp_path / "c/run.py"), "README.md"), tmp_path / "a", plan, "auto", 1)
+    assert called[1] == ("resume", options[3].removeprefix("--out="))
+
+
 @pytest.mark.parametrize(("loss", "holds"), [(0.001, True), (0.05, False)])
 def test_what_is_significantly_worse_is_missed(tmp_path: Path, loss: float, holds: bool):
     plan = whole.Plan("digits", "1m", ("auto", "full"), (0, 1, 2))

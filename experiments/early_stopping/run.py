@@ -2,12 +2,14 @@
 
     python -m experiments.early_stopping.run [--quick] [--cores N]
 
-A search is a run folder in ``runs/``; one that is finished is only read, one that was interrupted goes on. ``--quick``
-is digits, two searches of a minute, and keeps nothing.
+A search is a process of its own, so that each pays for its imports, and a run folder in ``runs/``; one that is finished
+is only read, one that was interrupted goes on. ``--quick`` is digits, two searches of a minute, and keeps nothing.
 """
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +19,7 @@ import numpy as np
 from scipy.stats import t
 
 import nas
-from experiments.record import Record
+from experiments.record import ROOT, Record
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.early_stopping.run"
@@ -48,12 +50,11 @@ QUICK = Plan("digits", "1m", (AUTO, "full"), (0,))
 
 
 def pin(cores: int) -> None:
-    """Have every thread of this process, and what it starts, run on the first ``cores`` cores that it may use."""
+    """Have this process, and what it starts, run on the first ``cores`` cores that it may use."""
     allowed = sorted(os.sched_getaffinity(0))
     if not 1 <= cores <= len(allowed):
         raise ValueError(f"--cores {cores}: this process may use {len(allowed)}; give 1 to {len(allowed)}")
-    for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), allowed[:cores])
+    os.sched_setaffinity(0, allowed[:cores])
 
 
 def result_of(run: nas.Run) -> dict[str, Any]:
@@ -75,17 +76,26 @@ def result_of(run: nas.Run) -> dict[str, Any]:
     }
 
 
+def call(*words: str) -> float:
+    """Run the command ``nas`` with ``words`` on the cores of this process; return the CPU seconds that it had."""
+    before = os.times()
+    subprocess.run([sys.executable, "-m", "nas.cli", *words], cwd=ROOT, check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
 def searched(record: Record, runs: Path, plan: Plan, scheduler: str, seed: int) -> dict[str, Any]:
     """Return the result of one search: the kept one, or that of its folder in ``runs``, which goes on or begins."""
     name = f"{plan.data}, {plan.budget}, cores {len(os.sched_getaffinity(0))}, {scheduler}, seed {seed}"
     if (found := record.run(name)) is None:
         folder = runs / name.replace(", ", "-").replace(" ", "")
+        busy = None  # CPU seconds of the process that ended the search, by which a busy machine shows
         if not folder.exists():
-            nas.search(plan.data, budget=plan.budget, scheduler=scheduler, seed=seed, out=folder)
-        run = nas.Run(folder)
-        if run.status()["state"] != "finished":
-            run = nas.resume(folder)
-        record.add(name, result_of(run))
+            options = {"budget": plan.budget, "scheduler": scheduler, "seed": seed, "out": folder}
+            busy = call("search", plan.data, *(f"--{option}={value}" for option, value in options.items()))
+        elif nas.Run(folder).status()["state"] != "finished":
+            busy = call("resume", str(folder))
+        record.add(name, {**result_of(nas.Run(folder)), "cpu seconds": busy})
         found = record.run(name)
     print(f"{name}: test {found['test']:.4f}, {found['started']} started", flush=True)
     return dict(found)
