@@ -80,7 +80,7 @@ def search(name: str, scheduler: str, strategy: str, seed: int) -> dict[str, Any
         **found,
         "designs": len(task.configs),
         "begun": len({piece.row for piece in pieces}),
-        "ended": sum(piece.stop == task.epochs for piece in pieces),
+        "ended": len(scores.points(task, sizes, pieces, budget, "ended")),
         "full trainings": budget / task.budget * task.fulls,
         "spent": max(piece.end(task) for piece in pieces) / budget,
     }
