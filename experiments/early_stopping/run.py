@@ -19,7 +19,7 @@ import numpy as np
 from scipy.stats import t
 
 import nas
-from experiments.record import ROOT, Record
+from experiments.record import ROOT, Record, code_hash
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.early_stopping.run"
@@ -88,7 +88,7 @@ def searched(record: Record, runs: Path, plan: Plan, scheduler: str, seed: int) 
     """Return the result of one search: the kept one, or that of its folder in ``runs``, which goes on or begins."""
     name = f"{plan.data}, {plan.budget}, cores {len(os.sched_getaffinity(0))}, {scheduler}, seed {seed}"
     if (found := record.run(name)) is None:
-        folder = runs / name.replace(", ", "-").replace(" ", "")
+        folder = runs / code_hash() / name.replace(", ", "-").replace(" ", "")
         busy = None  # CPU seconds of the process that ended the search, by which a busy machine shows
         if not folder.exists():
             options = {"budget": plan.budget, "scheduler": scheduler, "seed": seed, "out": folder}
@@ -133,7 +133,6 @@ def show(record: Record, plan: Plan, tests: dict[str, np.ndarray], command: str)
 def execute(plan: Plan, folder: Path, command: str) -> None:
     """Search what ``plan`` says with the results in ``folder``, and show it."""
     record, runs = Record(str(folder / "run.py")), folder / "runs"
-    runs.mkdir(exist_ok=True)
     found = {turn: searched(record, runs, plan, turn[1], turn[0])["test"] for turn in plan.turns()}
     tests = {arm: np.array([found[seed, arm] for seed in plan.seeds]) for arm in plan.arms}
     show(record, plan, tests, command)
