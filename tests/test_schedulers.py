@@ -281,6 +281,21 @@ def test_with_few_starts_two_designs_are_compared_at_the_top_all_the_same():
             assert len(ended) == min(starts, 2) and study.best_fidelity == LADDER[-1]
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "auto"])
+@pytest.mark.parametrize(("kept", "ended", "over"), [(True, 2, 30), (False, 1, 31)])
+def test_the_last_seconds_are_kept_for_two_designs_at_the_top(scheduler, kept, ended, over):
+    """A step takes as long as its epochs; a third of 30 seconds holds the ends of two trainings, in part done."""
+    study, now = Study(LINE, scheduler=scheduler, strategy="random", ladder=LADDER), 0
+    while now < 30:
+        trial = study.ask(left=30 - now) if kept else study.ask()
+        epochs = trial.asked.fidelity.epochs
+        seconds = epochs - (trial.last.fidelity.epochs if trial.last else 0)
+        study.tell(trial, Result({"loss": noise(1, trial.number, epochs)}, seconds=seconds))
+        now += seconds
+    top = [trial for trial in study.trials if trial.last and trial.last.fidelity == LADDER[-1]]
+    assert (len(top), now) == (ended, over)
+
+
 def test_a_search_that_gets_better_does_not_train_all_that_comes_to_the_end():
     """Every design of the second half is better than all of the first, in no order."""
     reached = {}

@@ -14,7 +14,8 @@ strategy that learns, each design is better than most before it, and nearly all 
 the best of all does not wait. Those that passed a rung without a say count on neither side.
 
 The paper's rule has no end. Here, with the starts spent and nothing due, the best go on until ``ended`` designs stand
-on the last rung, so that two can be compared there however few were begun.
+on the last rung, so that two can be compared there however few were begun. Under a budget of time its last seconds are
+kept for that, a third of them at most.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -83,8 +84,8 @@ class Asha(Scheduler):
         return self.next_of(
             lambda may: (
                 self._through(trials)
-                or self._promotion(trials, pending)
                 or (None if may else self._last(trials, len(pending)))
+                or self._promotion(trials, pending)
             ),
             lambda: self.start(trials, pending, self.ladder[0]),
             pending,
@@ -128,6 +129,14 @@ class Asha(Scheduler):
             if short > 0 and (first := self.waiting.first(at, trials)) is not None:
                 return Continue(first[0], self.ladder[at + 1])
         return None
+
+    def owed(self, trials: Mapping[int, Trial]) -> list[float]:
+        short, top = self.ended - self.waiting.rungs[-1].size, self.ladder[-1].cost
+        costs = list[float]()
+        for at in reversed(range(len(self.ladder) - 1)):
+            waiting = self.waiting.ahead(at, trials) if len(costs) < short else []
+            costs += [top - self.ladder[at].cost] * len(waiting)
+        return costs[: max(short, 0)]
 
     def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
         waiting = {number for at in range(len(self.ladder) - 1) for number in self.waiting.ahead(at, trials)}
