@@ -221,7 +221,7 @@ def _planned(
             ladder = counted_ladder(images)
         else:
             cost, settings = _timed(settings, search_space, executor, partial, images)
-            left = search_seconds(budget) - (time.monotonic() - began)
+            left = search_seconds(budget, cost, images) - (time.monotonic() - began)
             ladder = timed_ladder(cost, images, left)
             macs = search_space.measure(search_space.space.default())["macs"]
             bound = f"macs<={SLOWEST_MACS * macs:g}"

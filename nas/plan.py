@@ -80,9 +80,21 @@ def closing_seconds(budget: float) -> float:
     return min(max(share * budget, least), 0.15 * budget)
 
 
-def search_seconds(budget: float) -> float:
-    """Return S, the active seconds at which the search stops."""
-    return (1 - RESERVE) * (budget - closing_seconds(budget))
+def search_seconds(budget: float, cost: Cost | None = None, images: int = 0) -> float:
+    """Return S, the active seconds at which the search stops.
+
+    Where what would be kept for finals holds not one pass of the default design over its ``images``, at the ``cost`` of
+    an epoch, there will be no final: the search has that time too.
+    """
+    usable = budget - closing_seconds(budget)
+    if cost is not None and MARGIN * RESERVE * usable < cost.seconds(images):
+        return usable
+    return (1 - RESERVE) * usable
+
+
+def search_end(began: float, budget: float, cost: Cost | None, images: int) -> float:
+    """Return the active seconds of a run at which its search stops that began, or went on anew, at ``began``."""
+    return began + search_seconds(budget - began, cost, images)
 
 
 def timed_ladder(cost: Cost, images: int, seconds: float) -> tuple[Fidelity, ...]:

@@ -4,6 +4,7 @@ Notation
     rung    a fidelity of the ladder; a trial stands on it once a step of that cost or more succeeded
 """
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,6 +14,9 @@ from estimators.estimator import Fidelity
 from nas.fidelity_trust import earned, told_at
 from nas.hpo.promotion import promotion_order
 from nas.trial import Metrics, Problem, Step, Trial
+
+RATED = 20  # trials by whose seconds a cost is told
+KEPT = 1 / 3  # of the seconds of a search, at most, for what is to be ended
 
 
 def step_at(trial: Trial, rung: Fidelity) -> Step | None:
@@ -31,6 +35,21 @@ def merit(problem: Problem, trial: Trial, rung: Fidelity) -> tuple[float, float,
     """Return what one objective orders trials by, less is better: violation, loss, and for ties the validation loss."""
     metrics = metrics_at(trial, rung)
     return problem.violation(metrics), problem.losses(metrics)[0], metrics.get("loss", 0.0)
+
+
+def time_to_start(cost: float, owed: Sequence[float], trials: Iterable[Trial], left: float) -> bool:
+    """Return whether ``left`` seconds hold a start of ``cost`` beside trainings of costs ``owed``, to be ended.
+
+    Of these count the first ones that fit into ``KEPT`` of the whole search, at the rate of the newest trials.
+    """
+    done = [(t.seconds, t.last.fidelity.cost) for t in trials if t.last is not None and not t.failed]
+    if not owed or not done:
+        return True
+    whole = left + sum(seconds for seconds, _ in done)
+    rate = sum(seconds for seconds, _ in done[-RATED:]) / sum(cost for _, cost in done[-RATED:])
+    ends = [rate * end for end in itertools.accumulate(owed)]
+    kept = max((end for end in ends if end <= KEPT * whole), default=None)
+    return kept is None or kept + rate * cost <= left
 
 
 def by_highest(trials: Iterable[Trial], ladder: Sequence[Fidelity]) -> dict[int, list[Trial]]:

@@ -130,6 +130,13 @@ class Scheduler(ABC):
         """Return the numbers of the trials that may go on, whose checkpoints are kept: the newest by ``width``."""
         return list(trials)[-2 * self.width :]
 
+    def owed(self, trials: Mapping[int, Trial]) -> list[float]:
+        """Return the costs (``Fidelity.cost``) of ending each of those that are to be ended in any case, best first.
+
+        Under a budget of time its last seconds are kept for them.
+        """
+        return []
+
     def next_of(
         self,
         due: Callable[[bool], Continue | None],

@@ -32,7 +32,7 @@ from nas.plan import (
     Finals,
     closing_seconds,
     counted_finals,
-    search_seconds,
+    search_end,
     step_limit,
     timed_finals,
 )
@@ -237,7 +237,7 @@ class Session:
     def _search(self) -> None:
         settings, seconds = self.settings, None
         if settings.budget is not None:
-            seconds = settings.began + search_seconds(settings.budget - settings.began)
+            seconds = search_end(settings.began, settings.budget, self.cost, len(self.dataset.train))
         budget = Budget(settings.trials, seconds)
         self.warm_start.begin(settings.budget)
         self._keep_up()

@@ -38,7 +38,7 @@ from nas.history import (
 )
 from nas.prior import Prior
 from nas.problem import checked_problem
-from nas.rungs import promise
+from nas.rungs import promise, time_to_start
 from nas.scheduler import Continue, Done, Fork, Repeat, Scheduler, Start, Wait, schedulers
 from nas.storage import Storage, storages
 from nas.strategy import strategies
@@ -272,13 +272,14 @@ class Study:
 
     # ask and tell
 
-    def ask(self) -> Trial:
+    def ask(self, *, left: float | None = None) -> Trial:
         """Return a trial to evaluate to ``trial.asked.fidelity``; raises ``Finished`` when nothing is left.
 
-        What an earlier process asked for and never told comes first. A ``ValueError`` says that a result must be
-        told before more can be asked.
+        ``left`` are the seconds that you have: near their end no design is started any more, where the best ones need
+        them to be trained to the end. What an earlier process asked for and never told comes first. A ``ValueError``
+        says that a result must be told before more can be asked.
         """
-        trial = self._next(may_start=True)
+        trial = self._next(may_start=self._time_to_start(left))
         if isinstance(trial, Wait):
             raise ValueError(
                 "nothing can be asked until one of the trials in flight is told; call tell first"
@@ -289,6 +290,12 @@ class Study:
                 "option, and open the study again"
             )
         return trial
+
+    def _time_to_start(self, left: float | None) -> bool:
+        """Return whether ``left`` seconds, if they are counted, hold another start beside what is to be ended."""
+        if left is None or not (owed := self.scheduler.owed(self.searched)):
+            return True
+        return time_to_start(self.scheduler.ladder[0].cost, owed, self.searched.values(), left)
 
     def _next(self, may_start: bool) -> Trial | Wait | Done:
         taken = self.strategy.taken
@@ -549,8 +556,9 @@ class Study:
         with self._asking_again(), _released(estimator):
             while True:
                 while not done and len(flights) < executor.slots and not self._over(budget):
-                    may_start = budget.trials is None or self.history.starts < budget.trials
-                    trial = self._next(may_start)
+                    counted = budget.trials is None or self.history.starts < budget.trials
+                    left = None if budget.seconds is None else budget.seconds - self.seconds
+                    trial = self._next(counted and self._time_to_start(left))
                     if not isinstance(trial, Trial):
                         done = isinstance(trial, Done)
                         break

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from estimators.cost.seconds import Interval
 from nas.duration import Durations, added
 from nas.folder import Settings
-from nas.plan import Finals, search_seconds
+from nas.plan import Cost, Finals, search_end
 from nas.study import Study
 from nas.trial import Trial
 
@@ -66,7 +66,8 @@ class TimeLeft:
         settings = self.settings
         found = []
         if settings.budget is not None:
-            end = settings.began + search_seconds(settings.budget - settings.began)
+            cost = Cost.of(settings.cost) if settings.cost is not None else None
+            end = search_end(settings.began, settings.budget, cost, self.durations.images)
             left = max(end - self.study.seconds, 0.0)
             found.append(Interval(left, left, left))
         if settings.trials is not None:

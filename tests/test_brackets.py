@@ -111,7 +111,9 @@ def test_asha_takes_the_top_of_a_rung_as_optuna_does():
     There the rules are one. Optuna, where no trial waits, asks only then, and keeps the best of fewer than eta.
     """
     for seed, decisions in enumerate(PRUNERS["halving"]):
-        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=streams.ETA, doubt=False)
+        scheduler = schedulers.get("asha")(
+            random_strategy(), LADDER, eta=streams.ETA, doubt=False, quota=False
+        )
         trials = {}
 
         def report(number, rung, value, size, scheduler=scheduler, trials=trials):
@@ -134,14 +136,19 @@ def _promoted_at_once(scheduler, trials, number, rung, size):
     return number in scheduler.waiting.rungs[rung].best(size // scheduler.eta)
 
 
+@pytest.mark.parametrize("quota", [False, True])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_asha_is_algorithm_two(workers):
-    """Li et al. 2020: at every ask the paper's rule, by brute force over all results; 500 streams each."""
+def test_asha_is_algorithm_two(workers, quota):
+    """Li et al. 2020: at every ask the paper's rule, by brute force over all results; 500 streams each.
+
+    With a quota, while fewer than one in eta went on; the best of all in any case.
+    """
     for seed in range(500):
-        scheduler = schedulers.get("asha")(random_strategy(), LADDER, eta=2 + seed % 3, doubt=False, ended=0)
+        options = {"eta": 2 + seed % 3, "doubt": False, "quota": quota, "ended": 0}
+        scheduler = schedulers.get("asha")(random_strategy(), LADDER, **options)
 
         def watch(action, trials, flights, eta=scheduler.eta):
-            owed = _algorithm_two(trials, eta)
+            owed = _algorithm_two(trials, eta, quota)
             if owed is not None:
                 assert (action.trial, action.fidelity) == owed
             else:
@@ -159,16 +166,20 @@ def _measure(seed):
     return measure
 
 
-def _algorithm_two(trials, eta):
+def _algorithm_two(trials, eta, quota):
     for rung in (1, 0):
         results = [
             (trial.steps[rung].metrics.get("loss", np.inf), trial.number)
             for trial in trials.values()
             if len(trial.steps) > rung
         ]
-        for loss, number in sorted(results)[: len(results) // eta]:
-            begun = len(trials[number].steps) + (trials[number].asked is not None)
-            if begun == rung + 1 and loss < np.inf:
+        begun = {
+            number: len(trials[number].steps) + (trials[number].asked is not None) for _, number in results
+        }
+        full = quota and sum(steps > rung + 1 for steps in begun.values()) >= len(results) // eta
+        top = sorted(results)[: len(results) // eta]
+        for loss, number in top[:1] if full else top:
+            if begun[number] == rung + 1 and loss < np.inf:
                 return number, LADDER[rung + 1]
     return None
 

@@ -92,6 +92,21 @@ def test_our_curves_are_read_by_seed_failed_ones_end_in_nan_and_stopped_ones_sta
     assert first.units.shape == (3, space.dimensions)
 
 
+def test_a_seed_that_is_still_being_recorded_is_shown_to_nobody():
+    space = curves.curve_space("chain")
+    config = dict(space.sample(np.random.default_rng(0)))
+    rows = [curve_row(number, 0, config, 3, None) for number in (0, 1)] + [curve_row(0, 1, config, 3, None)]
+    assert len(curves.task_of("chain", space, rows, 1).configs) == 2
+
+
+def test_the_hash_of_a_table_is_of_what_was_read(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(curves, "FOLDER", tmp_path)
+    none = curves.digest("chain")
+    (tmp_path / "table-mobile.jsonl").write_text('{"number": 0}\n')
+    assert searches.Ours("full").path("mobile").name == f"fullxrandom-mobile-{curves.digest('mobile')}.jsonl"
+    assert curves.digest("mobile") != none
+
+
 def test_a_torn_last_line_of_a_table_is_not_read(tmp_path):
     (tmp_path / "torn.jsonl").write_text('{"number": 0}\n{"number"')
     assert curves.rows_of(tmp_path / "torn.jsonl") == ({"number": 0},)

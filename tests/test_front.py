@@ -540,6 +540,14 @@ def test_plans_keep_the_budget():
     assert timed_finals([1], [10.0], 5.0) is None
 
 
+def test_where_no_final_training_fits_the_search_has_its_time():
+    cost, usable = Cost(0.0, 1e-3), 100.0 - closing_seconds(100.0)
+    assert search_seconds(100.0, cost, 20_000) == search_seconds(100.0) == pytest.approx(0.6 * usable)
+    assert timed_finals([1], [cost.seconds(20_000)], 0.4 * usable) is not None
+    assert search_seconds(100.0, cost, 60_000) == usable
+    assert timed_finals([1], [cost.seconds(60_000)], 0.4 * usable) is None
+
+
 def test_a_ladder_is_spaced_as_the_scheduler_wants():
     ladder = counted_ladder(5_000)
     assert spaced(ladder, "geometric") == ladder

@@ -281,6 +281,57 @@ def test_with_few_starts_two_designs_are_compared_at_the_top_all_the_same():
             assert len(ended) == min(starts, 2) and study.best_fidelity == LADDER[-1]
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "auto"])
+@pytest.mark.parametrize(("kept", "ended", "over"), [(True, 2, 30), (False, 1, 31)])
+def test_the_last_seconds_are_kept_for_two_designs_at_the_top(scheduler, kept, ended, over):
+    """A step takes as long as its epochs; a third of 30 seconds holds the ends of two trainings, in part done."""
+    study, now = Study(LINE, scheduler=scheduler, strategy="random", ladder=LADDER), 0
+    while now < 30:
+        trial = study.ask(left=30 - now) if kept else study.ask()
+        epochs = trial.asked.fidelity.epochs
+        seconds = epochs - (trial.last.fidelity.epochs if trial.last else 0)
+        study.tell(trial, Result({"loss": noise(1, trial.number, epochs)}, seconds=seconds))
+        now += seconds
+    top = [trial for trial in study.trials if trial.last and trial.last.fidelity == LADDER[-1]]
+    assert (len(top), now) == (ended, over)
+
+
+def test_a_search_that_gets_better_does_not_train_all_that_comes_to_the_end():
+    """Every design of the second half is better than all of the first, in no order."""
+    reached = {}
+    for quota in (False, True):
+        scheduler = schedulers.get("asha")(random_strategy(), LADDER, quota=quota)
+        trials = play(
+            scheduler,
+            lambda trial: {"loss": noise(0, trial.number, 1) + (trial.number < 100)},
+            starts=200,
+        )
+        reached[quota] = [sum(step_at(one, rung) is not None for one in trials.values()) for rung in LADDER]
+        first = min(trials.values(), key=lambda one: one.metrics["loss"])
+        assert step_at(first, LADDER[-1])
+    assert reached == {False: [200, 126, 84], True: [200, 66, 22]}
+
+
+def test_who_passed_a_rung_without_a_say_is_outside_its_quota():
+    scheduler = schedulers.get("asha")(random_strategy(), LADDER)
+
+    def measure(trial):  # the first rung is noise up to design 250
+        lost = trial.asked.fidelity.epochs == 1 and trial.number < 250
+        return {"loss": noise(5, trial.number, 1) if lost else trial.config["x"]}
+
+    says = []
+    trials = play(
+        scheduler,
+        measure,
+        starts=600,
+        watch=lambda action, trials, flights: says.append((len(trials), scheduler.say[0])),
+    )
+    lost = [count for count, say in says if not say]
+    assert lost and max(lost) < 400
+    after = [step_at(trials[number], LADDER[1]) is not None for number in range(max(lost) + 1, 600)]
+    assert 0.25 < sum(after) / len(after) < 0.4  # as if nobody had passed
+
+
 def test_auto_needs_no_rungs():
     study = Study(MIXED, strategy="random", scheduler="auto")
     study.optimize(loss, trials=3)

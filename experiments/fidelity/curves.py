@@ -5,8 +5,10 @@ A line of ``experiments/curves/table-SPACE.jsonl`` is one training: ``space``, `
 none. The loss of a task is the validation error, 1 - accuracy; search r reads the trainings of seed r modulo 2.
 """
 
+import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -28,18 +30,26 @@ IDLE = 0.01  # share of an epoch that an epoch after an early stop costs: it is 
 Row = Mapping[str, Any]
 
 
+@cache
+def designs(name: str) -> SearchSpace:
+    """Return the family ``name`` joined with the recipes, as the table was recorded in it."""
+    return SearchSpace(family(name, SHAPES[name], CLASSES), recipe_space(SHAPES[name], CLASSES, IMAGES))
+
+
 def curve_space(name: str) -> Space:
-    """Return the joint space of the family ``name`` and the recipes, as the table was recorded in it."""
-    return SearchSpace(family(name, SHAPES[name], CLASSES), recipe_space(SHAPES[name], CLASSES, IMAGES)).space
+    """Return the space of ``designs``."""
+    return designs(name).space
 
 
 def task_of(name: str, space: Space, rows: Sequence[Row], search: int) -> Task:
     """Return the task of ``rows``, all of one family, that search number ``search`` is shown.
 
     A training that stopped early keeps its last loss, for next to nothing. One that failed has none from there on, and
-    would have cost its mean epoch, or that of all. A design whose training with this seed is not recorded is left out.
+    would have cost its mean epoch, or that of all. A seed that fewer designs were trained with than with another one is
+    still being recorded, and nobody is shown it.
     """
-    seeds = sorted({row["seed"] for row in rows})
+    counts = Counter(row["seed"] for row in rows)
+    seeds = sorted(seed for seed, count in counts.items() if count == max(counts.values()))
     chosen = sorted(
         (row for row in rows if row["seed"] == seeds[search % len(seeds)]), key=lambda row: int(row["number"])
     )
@@ -73,6 +83,11 @@ def rows_of(path: Path) -> tuple[Row, ...]:
     """Return the lines of the table at ``path``; none where there is none yet. A last line that was torn is none."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return tuple(json.loads(line) for line in lines if line.endswith("\n"))
+
+
+def digest(name: str) -> str:
+    """Return a hash of what was read of the table of the family ``name``: it grows while it is recorded."""
+    return hashlib.sha256(json.dumps(rows_of(table(name))).encode()).hexdigest()[:12]
 
 
 @cache

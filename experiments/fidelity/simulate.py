@@ -67,16 +67,18 @@ def replay(
     seed: int = 0,
     budget: float | None = None,
     workers: int = 1,
+    **problem: Any,
 ) -> tuple[Piece, ...]:
     """Return what a search of ``budget`` simulated seconds (by default the task's, shared by ``workers``) trains.
 
-    The last trainings may end behind the budget.
+    The last trainings may end behind the budget. ``problem`` are further arguments of the ``Study``: several
+    ``objectives``, the ``loss`` and what ``measure`` knows of a design.
     """
     budget = task.budget / workers if budget is None else budget
     pool = Pool(task)
     made = partial(OnRows, inner=scheduler, pool=pool)
     ladder = ladder_of(scheduler, task.epochs)
-    with Study(task.space, strategy=strategy, scheduler=made, ladder=ladder, seed=seed) as study:
+    with Study(task.space, strategy=strategy, scheduler=made, ladder=ladder, seed=seed, **problem) as study:
         return run(study, pool, budget, workers)
 
 
@@ -86,7 +88,7 @@ def run(study: Study, pool: Pool, budget: float, workers: int) -> tuple[Piece, .
     flights: list[tuple[float, int, int]] = []  # end, place among the pieces, trial
     while True:
         while len(flights) < workers and now < budget:
-            if (trial := asked(study, busy=bool(flights))) is None:
+            if (trial := asked(study, left=budget - now, busy=bool(flights))) is None:
                 break
             piece = begun(pool, trial, now)
             heappush(flights, (piece.end(pool.task), len(pieces), trial.number))
@@ -97,10 +99,13 @@ def run(study: Study, pool: Pool, budget: float, workers: int) -> tuple[Piece, .
         study.tell(number, result_of(pool.task, pieces[place]))
 
 
-def asked(study: Study, *, busy: bool) -> Trial | None:
-    """Return the next trial, or None where the scheduler waits for what the ``busy`` train, or nothing is left."""
+def asked(study: Study, *, left: float, busy: bool) -> Trial | None:
+    """Return the next trial, or None where the scheduler waits for what the ``busy`` train, or nothing is left.
+
+    ``left`` are the seconds that the search still has.
+    """
     try:
-        return study.ask()
+        return study.ask(left=left)
     except Finished:
         return None
     except ValueError:

@@ -8,8 +8,14 @@ With ``doubt`` a rung that has lost its say (``nas.fidelity_trust``) stops nobod
 if it were not there, and is measured in passing. Of those that wait on it since before, the best of the top still go
 on. That is looked at again when an eighth more has been told.
 
+The paper's rule promotes whoever comes into the top, also where that is full of those that went on before. With a
+strategy that learns, each design is better than most before it, and nearly all are trained to the end. So a rung has a
+``quota``: no more of its results go on than one in eta, the others of the top wait until there are more results. Only
+the best of all does not wait. Those that passed a rung without a say count on neither side.
+
 The paper's rule has no end. Here, with the starts spent and nothing due, the best go on until ``ended`` designs stand
-on the last rung, so that two can be compared there however few were begun.
+on the last rung, so that two can be compared there however few were begun. Under a budget of time its last seconds are
+kept for that, a third of them at most.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -28,7 +34,10 @@ FIRST = 8  # results before the say of rungs is looked at
 
 @schedulers.register("asha")
 class Asha(Scheduler):
-    """Promotes one in ``eta`` of each rung, at once; ``ended`` designs in any case, once no more may start."""
+    """Promotes one in ``eta`` of each rung, at once; ``ended`` designs in any case, once no more may start.
+
+    Without ``quota`` it promotes, as in the paper, whoever is in the top of a rung, however many went on before.
+    """
 
     def __init__(
         self,
@@ -37,6 +46,7 @@ class Asha(Scheduler):
         *,
         eta: int = 3,
         doubt: bool = True,
+        quota: bool = True,
         ended: int = 2,
     ) -> None:
         super().__init__(strategy, ladder)
@@ -44,12 +54,13 @@ class Asha(Scheduler):
             raise ValueError(
                 f"asha: ended={ended!r}; give how many designs end at the top, a whole number from 0 up"
             )
-        self.eta, self.doubt, self.ended = checked_eta("asha", eta), doubt, ended
+        self.eta, self.doubt, self.quota, self.ended = checked_eta("asha", eta), doubt, quota, ended
         self.waiting = Waiting(strategy.problem, self.ladder)
         self.say = (True,) * len(self.ladder)
         self._told: dict[int, Trial] = {}
         self._results, self._look = 0, FIRST
         self._passing: dict[int, int] = {}  # trials on a rung without a say, and which
+        self._passed = [0] * len(self.ladder)  # how many have left each rung that way
 
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
@@ -63,7 +74,8 @@ class Asha(Scheduler):
         if self._results >= self._look:
             self.say = earned(self._told.values(), self.strategy.problem, self.ladder)
             self._look = next_look(self._results)
-        self._passing.pop(trial.number, None)
+        if (left := self._passing.pop(trial.number, None)) is not None:
+            self._passed[left] += 1
         at = max((at for at, rung in enumerate(self.ladder) if step_at(trial, rung)), default=-1)
         if not trial.failed and 0 <= at < len(self.ladder) - 1 and not self.say[at]:
             self._passing[trial.number] = at
@@ -72,8 +84,8 @@ class Asha(Scheduler):
         return self.next_of(
             lambda may: (
                 self._through(trials)
-                or self._promotion(trials)
                 or (None if may else self._last(trials, len(pending)))
+                or self._promotion(trials, pending)
             ),
             lambda: self.start(trials, pending, self.ladder[0]),
             pending,
@@ -86,12 +98,29 @@ class Asha(Scheduler):
                 return Continue(number, self.ladder[at + 1])
         return None
 
-    def _promotion(self, trials: Mapping[int, Trial]) -> Continue | None:
+    def _promotion(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Continue | None:
         for at in reversed(range(len(self.ladder) - 1)):
             first = self.waiting.first(at, trials)
-            if first is not None and first[1] < self.waiting.rungs[at].size // self.eta:
+            if first is not None and self._due(at, first[1], [trials[number] for number in pending]):
                 return Continue(first[0], self.ladder[at + 1])
         return None
+
+    def _due(self, at: int, place: int, flights: Sequence[Trial]) -> bool:
+        """Return whether the trial at ``place`` on rung ``at``, the best that waits there, goes on now."""
+        here, above = self.waiting.rungs[at].size, self.waiting.rungs[at + 1].size
+        if place >= here // self.eta:
+            return False
+        if place == 0 or not self.quota or not self.say[at]:
+            return True
+        gone = above + sum(self._leaves(trial, at) for trial in flights) - self._passed[at]
+        return gone < (here - self._passed[at]) // self.eta
+
+    def _leaves(self, trial: Trial, at: int) -> bool:
+        """Return whether ``trial``, in flight, was promoted from rung ``at``."""
+        assert trial.asked is not None
+        up = self.ladder[at + 1]
+        promoted = trial.number not in self._passing and step_at(trial, self.ladder[at]) is not None
+        return promoted and step_at(trial, up) is None and trial.asked.fidelity.cost >= up.cost
 
     def _last(self, trials: Mapping[int, Trial], pending: int) -> Continue | None:
         """Return the continuation of the best trial below the last rung, while too few stand or come there."""
@@ -100,6 +129,14 @@ class Asha(Scheduler):
             if short > 0 and (first := self.waiting.first(at, trials)) is not None:
                 return Continue(first[0], self.ladder[at + 1])
         return None
+
+    def owed(self, trials: Mapping[int, Trial]) -> list[float]:
+        short, top = self.ended - self.waiting.rungs[-1].size, self.ladder[-1].cost
+        costs = list[float]()
+        for at in reversed(range(len(self.ladder) - 1)):
+            waiting = self.waiting.ahead(at, trials) if len(costs) < short else []
+            costs += [top - self.ladder[at].cost] * len(waiting)
+        return costs[: max(short, 0)]
 
     def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
         waiting = {number for at in range(len(self.ladder) - 1) for number in self.waiting.ahead(at, trials)}

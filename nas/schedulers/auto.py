@@ -29,5 +29,8 @@ class Auto(Scheduler):
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
         return self.inner.ask(trials, pending, may_start)
 
+    def owed(self, trials: Mapping[int, Trial]) -> list[float]:
+        return self.inner.owed(trials)
+
     def keeps(self, trials: Mapping[int, Trial]) -> Collection[int]:
         return self.inner.keeps(trials)
