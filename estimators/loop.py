@@ -143,7 +143,14 @@ class Training:
                 self.weigh(images, members)
             feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0], device=self.device)
             return one_epoch(
-                self.step, feed, self.recipe, len(members), self.device, epoch=epoch, horizon=horizon, watch=watch
+                self.step,
+                feed,
+                self.recipe,
+                len(members),
+                self.device,
+                epoch=epoch,
+                horizon=horizon,
+                watch=watch,
             )
 
     def weigh(self, images: Images, members: Tensor) -> None:
@@ -195,7 +202,10 @@ def one_epoch(
     horizon: int,
     watch: Callable[[], None],
 ) -> float:
-    """Take ``step(z, labels, share of the learning rate)`` on the batches ``feed`` of ``n`` images; return the mean loss."""
+    """Take ``step(z, labels, share of the learning rate)`` on the batches ``feed`` of ``n`` images.
+
+    Returns the mean loss. ``watch`` is called every few steps and may raise. Raises ``Diverged``.
+    """
     batches = len(batch_bounds(n, recipe.batch_size))
     losses, total = LossWatch(device, epoch, batches), torch.zeros((), device=device)
     for i, (z, labels) in enumerate(feed):

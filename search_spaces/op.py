@@ -113,7 +113,9 @@ class Op(ABC):
     """
 
     arity: ClassVar[tuple[int, int]] = (1, 1)  # least and most inputs
-    kernels: ClassVar[str] = ""  # how kernels of several sizes share weights in a supernet (estimators.supernet)
+    kernels: ClassVar[str] = (
+        ""  # how kernels of several sizes share weights in a supernet (estimators.supernet)
+    )
 
     @abstractmethod
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:

@@ -12,6 +12,7 @@ Notation
              are: what reads the features of one unit shares no weights with what reads those of another
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -61,7 +62,9 @@ def placed(graph: Graph, shape: Shape) -> Placed:
     is a ``ValueError``: its weights do no work.
     """
     if not graph.reached:
-        raise ValueError(f"graph {graph.key()}: no image reaches its output, so there is nothing to share; leave it out")
+        raise ValueError(
+            f"graph {graph.key()}: no image reaches its output, so there is nothing to share; leave it out"
+        )
     graph = graph.simplified()
     labels, edges, nodes = rows(graph)
     order = canonical_order(labels, edges)
@@ -70,8 +73,7 @@ def placed(graph: Graph, shape: Shape) -> Placed:
     made = [graph.nodes[0]]
     rank = {row: place for place, row in enumerate(order)}
     for row in order[1:]:
-        node = nodes[row]
-        if node is None:
+        if (node := nodes[row]) is None:
             links = sorted(edges[row], key=lambda link: rank[link[0]])
             inputs = tuple(called[source] for source, count in links for _ in range(count))
             made.append(Node(f"sum{len(made)}", SUM, inputs))
@@ -96,12 +98,12 @@ def _names(graph: Graph, shape: Shape, ordered: list[Node | None]) -> dict[str, 
             own[_unit(node)] = own.get(_unit(node), 0) + 1
         depths[node.name] = own
     names: dict[str, str] = {}
-    for node in ordered:
-        if node is None or node.name not in weighted:
-            continue
-        name = f"{_unit(node)}_{node.op.replace('-', '_')}{depths[node.name][_unit(node)] - 1}"
-        taken = sum(1 for other in names.values() if other == name or other.startswith(f"{name}_"))
-        names[node.name] = f"{name}_{taken}" if taken else name
+    taken: Counter[str] = Counter()
+    for one in ordered:
+        if one is not None and one.name in weighted:
+            name = f"{_unit(one)}_{one.op.replace('-', '_')}{depths[one.name][_unit(one)] - 1}"
+            names[one.name] = f"{name}_{taken[name]}" if taken[name] else name
+            taken[name] += 1
     return names
 
 

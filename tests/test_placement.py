@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 
-
 from search_spaces.architecture import spaces
 from search_spaces.decks import Decks, end
 from search_spaces.graph import Graph, Node
@@ -31,7 +30,10 @@ def random_graph(rng: random.Random) -> Graph:
     read = {source for node in nodes for source in node.inputs}
     ends = [node.name for node in nodes if node.name not in read]
     nodes.append(Node.make(f"u_{count}", "sum", ends))
-    nodes += [Node.make("pool", "global-pool", [nodes[-1].name]), Node.make("out", "linear", ["pool"], units=3)]
+    nodes += [
+        Node.make("pool", "global-pool", [nodes[-1].name]),
+        Node.make("out", "linear", ["pool"], units=3),
+    ]
     return Graph(tuple(nodes), "out")
 
 
@@ -115,7 +117,11 @@ def test_what_reads_another_unit_or_another_arrangement_has_tensors_of_its_own()
 
 def test_depthwise_grouped_and_patch_convolutions_are_apart():
     def first(**attrs: object) -> str:
-        nodes = (Node.make("image", "input"), Node.make("a", "conv", ["image"], filters=8), Node.make("b", **attrs))  # type: ignore[arg-type]
+        nodes = (
+            Node.make("image", "input"),
+            Node.make("a", "conv", ["image"], filters=8),
+            Node.make("b", **attrs),
+        )  # type: ignore[arg-type]
         return list(places(placed(Graph(nodes, "b"), SHAPE)))[2].name
 
     plain = first(op="conv", inputs=["a"], filters=8)

@@ -11,8 +11,9 @@ from estimators.loop import Training, overwrite_norms
 from estimators.mix import Labels
 from estimators.preprocess import Standardise
 from estimators.sharing.candidate import Candidate
+from estimators.sharing.paths import Paths
 from estimators.sharing.supernet import Plan, Supernet
-from estimators.sharing.training import Paths, SharedTraining
+from estimators.sharing.training import SharedTraining
 from estimators.sharing.weights import KERNELS, SharedWeights, inside
 from nas.joint import joint_space
 from search_spaces.architecture import Architecture, Design, SearchSpace, family
@@ -230,13 +231,19 @@ def test_a_transform_begins_as_the_centre_and_learns():
     training = SharedTraining(transform, Recipe.parse(space.space.default().part("recipe")), OWN)
     training.step(x, Labels(torch.arange(5) % 4), 1.0, [small])
     matrices = [name for name in transform.tensors if ".to" in name]
-    assert matrices and all(not torch.equal(transform.tensors[m], torch.eye(len(transform.tensors[m]))) for m in matrices)
+    assert matrices and all(
+        not torch.equal(transform.tensors[m], torch.eye(len(transform.tensors[m]))) for m in matrices
+    )
 
 
 def test_tensors_that_grow_keep_what_they_held():
     space, shared = space_of("tower"), SharedWeights()
     small, large = (
-        space.decode(Configuration({**space.space.default(), **LARGEST, "architecture.kernel": k, "architecture.filters": f}))
+        space.decode(
+            Configuration(
+                {**space.space.default(), **LARGEST, "architecture.kernel": k, "architecture.filters": f}
+            )
+        )
         for k, f in ((3, 4), (5, 8))
     )
     training = SharedTraining(shared, Recipe.parse(space.space.default().part("recipe")), OWN)
@@ -265,7 +272,9 @@ def digits(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "paths", [Paths(), Paths(each=2, sampling="random"), Paths(sandwich=True, shrink=0.5)], ids=["fair", "random", "sandwich"]
+    "paths",
+    [Paths(), Paths(each=2, sampling="random"), Paths(sandwich=True, shrink=0.5)],
+    ids=["fair", "random", "sandwich"],
 )
 def test_interrupted_training_ends_with_the_weights_of_the_uninterrupted(digits, tmp_path, paths):
     space = joint_space(load("digits", seed=0), "chain")

@@ -1,7 +1,7 @@
 """A candidate of a supernet: its ordinary network, whose parameters are cuts of the shared tensors.
 
-The network is put together of modules on torch's meta device: it holds no weights. Its batch statistics are its own: those of the batch
-in training, recalibrated for a score.
+The network is put together of modules on torch's meta device: it holds no weights. Its batch statistics are its own:
+those of the batch in training, recalibrated for a score.
 """
 
 from collections.abc import Mapping
@@ -83,7 +83,9 @@ class Candidate:
                     state[f"{path}.{name}"] = make(own.shape) if own.is_meta else own
                 count = module.num_batches_tracked
                 assert count is not None
-                state[f"{path}.num_batches_tracked"] = torch.zeros_like(count, device="cpu") if count.is_meta else count
+                state[f"{path}.num_batches_tracked"] = (
+                    torch.zeros_like(count, device="cpu") if count.is_meta else count
+                )
         return {
             self._before(name): tensor.detach().clone(memory_format=torch.contiguous_format)
             for name, tensor in state.items()

@@ -34,7 +34,14 @@ class Scorer:
     """
 
     def __init__(
-        self, shared: SharedWeights, data: Path | str, recipe: Recipe, *, seed: int = 0, calibrate: int = 500, validate: int = 1000
+        self,
+        shared: SharedWeights,
+        data: Path | str,
+        recipe: Recipe,
+        *,
+        seed: int = 0,
+        calibrate: int = 500,
+        validate: int = 1000,
     ) -> None:
         self.shared, self.data, self.recipe, self.seed = shared, str(data), recipe, seed
         self.calibrate, self.validate = calibrate, validate
@@ -68,7 +75,10 @@ class Scorer:
         index = torch.from_numpy(order.copy()).to(images.x.device)
         standardise = data.standardise.of_kind(self.recipe.normalize)
         x, labels = images.x.index_select(0, index), images.y.index_select(0, index)
-        pieces = [piece if piece.device == self.shared.device else send(piece, self.shared.device) for piece in torch.split(x, BATCH)]
+        pieces = [
+            piece if piece.device == self.shared.device else send(piece, self.shared.device)
+            for piece in torch.split(x, BATCH)
+        ]
         return [standardise(piece) for piece in pieces], labels
 
 

@@ -20,8 +20,9 @@ from estimators.estimator import Context
 from estimators.preprocess import Standardise
 from estimators.resident import resident
 from estimators.sharing.candidate import Candidate
+from estimators.sharing.paths import Paths, decoded
 from estimators.sharing.scoring import Scorer
-from estimators.sharing.training import Paths, SharedTraining, decoded
+from estimators.sharing.training import SharedTraining
 from estimators.sharing.weights import SharedWeights
 from search_spaces.architecture import SearchSpace
 from search_spaces.configuration import Configuration
@@ -41,7 +42,7 @@ class Plan:
     """
 
     epochs: int
-    paths: Paths = Paths()
+    paths: Paths = field(default_factory=Paths)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     kernels: str = "centre"
     calibrate: int = 500
@@ -76,7 +77,9 @@ class Supernet:
         self._images = resident(self.data, str(where), space.architecture.shape)
         shared = SharedWeights(seed=seed, kernels=plan.kernels, device=where)
         standardise: Standardise = self._images.standardise.of_kind(self.recipe.normalize)
-        self.training = SharedTraining(shared, self.recipe, standardise, dtype=compute_dtype(precision, where))
+        self.training = SharedTraining(
+            shared, self.recipe, standardise, dtype=compute_dtype(precision, where)
+        )
         self.curve: list[float] = []
         if file.exists():
             self._read(checkpoints.load(file))
@@ -129,13 +132,20 @@ class Supernet:
         """Return what scores designs with the weights as they are."""
         plan = self.plan
         return Scorer(
-            self.shared, self.data, self.recipe, seed=self.seed, calibrate=plan.calibrate, validate=plan.validate
+            self.shared,
+            self.data,
+            self.recipe,
+            seed=self.seed,
+            calibrate=plan.calibrate,
+            validate=plan.validate,
         )
 
     def save(self) -> None:
         """Write the file: weights, optimizer, curve, and what they are of."""
         state = self.training.state()
-        checkpoints.save(self.file, Checkpoint(state.groups, {**state.values, "curve": self.curve, "of": self._identity()}))
+        checkpoints.save(
+            self.file, Checkpoint(state.groups, {**state.values, "curve": self.curve, "of": self._identity()})
+        )
 
     def _read(self, checkpoint: Checkpoint) -> None:
         if checkpoint.values["of"] != self._identity():
@@ -149,7 +159,12 @@ class Supernet:
     def _identity(self) -> dict[str, Any]:
         plan = dataclasses.asdict(self.plan)
         own = {key: plan[key] for key in ("epochs", "paths", "kernels", "recipe")}
-        return {**own, "recipe": dict(plan["recipe"]), "seed": self.seed, "space": self.space.space.fingerprint}
+        return {
+            **own,
+            "recipe": dict(plan["recipe"]),
+            "seed": self.seed,
+            "space": self.space.space.fingerprint,
+        }
 
     def _survey(self) -> None:
         """Let the shared tensors be as large as the largest of some designs need them."""

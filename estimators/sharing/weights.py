@@ -61,7 +61,7 @@ class Cut:
             side = int(len(matrix) ** 0.5)
             margin = (used.shape[2] - side) // 2
             used = used[:, :, margin : margin + side, margin : margin + side]
-            used = (used.flatten(2) @ matrix).unflatten(2, (side, side))
+            used = (used.flatten(2) @ matrix).reshape(*used.shape[:2], side, side)
         return used.reshape(self.shape) if self.parts > 1 else used
 
 
@@ -104,7 +104,9 @@ class SharedWeights:
     def _hold(self, cut: Cut, layer: Layer, own: str) -> None:
         """Let the stored tensor of ``cut`` be large enough: what it held stays, at the place it has in the new one."""
         before = self.tensors.get(cut.name)
-        if before is not None and all(have >= need for have, need in zip(before.shape, cut.stored, strict=True)):
+        if before is not None and all(
+            have >= need for have, need in zip(before.shape, cut.stored, strict=True)
+        ):
             return
         size = cut.stored
         if before is not None:
@@ -121,7 +123,7 @@ def inside(tensor: Tensor, box: Box) -> Tensor:
 
 
 def placed_in(shape: Sequence[int], size: Sequence[int]) -> Box:
-    """Return where a tensor of ``shape`` lies in one of ``size``: in front, kernels (the last two of four) in the middle."""
+    """Return where a tensor of ``shape`` lies in one of ``size``: in front; kernels, the last two of four, in the middle."""
     starts = [(size[at] - own) // 2 if len(size) == 4 and at > 1 else 0 for at, own in enumerate(shape)]
     return tuple((start, start + own) for start, own in zip(starts, shape, strict=True))
 
