@@ -6,7 +6,7 @@ sandwich   the largest design, the smallest and draws in each step; all but the 
 shrink     the share of the training in which ordered ranges open, from their largest values down (Cai et al. 2020)
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,19 +18,23 @@ from search_spaces.registry import nearest
 
 PATHS = 121  # purpose of counted randomness
 SAMPLING = ("fair", "random")
+TRIES = 1_000  # draws for one that may be trained
 
 
 @dataclass(frozen=True)
 class Paths:
     """Which candidates a step takes: ``each`` of them drawn, two more with ``sandwich``.
 
-    ``sampling`` is "fair" or "random". Ordered ranges open during the first ``shrink`` of the training.
+    ``sampling`` is "fair" or "random". Ordered ranges open during the first ``shrink`` of the training. What is drawn
+    has at most ``macs`` multiply-accumulates for an image, where they are given: what a search may not propose need not
+    be learned, and would cost the most.
     """
 
     each: int = 1
     sampling: str = "fair"
     sandwich: bool = False
     shrink: float = 0.0
+    macs: float | None = None
 
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLING:
@@ -49,39 +53,51 @@ class Paths:
         horizon: int,
         preferred: Sequence[Configuration] = (),
     ) -> Iterator[list[Design]]:
-        """Yield the candidates of each step of ``epoch``, counted from 1; a step without a valid one is left out.
+        """Yield the candidates of each step of ``epoch``, counted from 1.
 
-        Every second draw is one of ``preferred``, if there are any. Recipes are those of the draws; none is used.
+        Every second draw is one of ``preferred``, if there are any. Recipes are those of the draws; none is used. A
+        ``ValueError`` says that nothing small enough was found.
         """
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, PATHS)))
         reached = (epoch - 1) / horizon
         opened = min(1.0, reached / self.shrink) if self.shrink else 1.0
         decks = Decks(space.space, rng, opened=opened)
+        fair = self.sampling == "fair" or opened < 1
+
+        def drawn() -> Configuration:
+            return decks.draw() if fair else space.space.sample(rng)
+
         turns = 0
         while True:
-            step = [end(space.space, decks, largest=True)] if self.sandwich else []
+            step = []
+            if self.sandwich:
+                step.append(self._first(space, lambda: end(space.space, decks, largest=True), bound=False))
             for _ in range(self.each):
                 turns += 1
-                if preferred and turns % 2:
-                    step.append(preferred[int(rng.integers(len(preferred)))])
-                elif self.sampling == "fair" or opened < 1:
-                    step.append(decks.draw())
-                else:
-                    step.append(space.space.sample(rng))
+                liked = bool(preferred) and turns % 2 == 1
+                one = preferred[int(rng.integers(len(preferred)))] if liked else None
+                step.append(self._first(space, drawn if one is None else lambda one=one: one))  # type: ignore[misc]
             if self.sandwich:
-                step.append(end(space.space, decks, largest=False))
-            designs = [design for config in step if (design := decoded(space, config)) is not None]
-            if designs:
-                yield designs
+                step.append(self._first(space, lambda: end(space.space, decks, largest=False)))
+            yield step
+
+    def _first(self, space: SearchSpace, draw: Callable[[], Configuration], *, bound: bool = True) -> Design:
+        """Return the first valid design that ``draw`` gives; one within the ``bound`` on work, if that counts."""
+        for _ in range(TRIES):
+            design = decoded(space, draw())
+            if design is not None and (not bound or self.macs is None or design.macs <= self.macs):
+                return design
+        raise ValueError(
+            f"none of {TRIES} designs is valid and has at most {self.macs} multiply-accumulates; give a larger bound"
+        )
 
 
 def decoded(space: SearchSpace, config: Configuration) -> Design | None:
     """Return the design of ``config`` for images as they are, or None where it describes none."""
-    recipe = {
-        path: value for path, value in config.items() if not path.startswith(("recipe.side", "recipe.colour"))
-    }
+    recipe = ("recipe.side", "recipe.colour")
+    own = {path: value for path, value in config.items() if not path.startswith(recipe)}
     try:
-        design = space.decode(Configuration(recipe))
+        design = space.decode(Configuration(own))
     except ValueError:
         return None
     return design if design.graph is None or design.graph.reached else None

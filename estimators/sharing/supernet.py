@@ -4,13 +4,11 @@ All randomness is counted by the seed and the epoch: training that was interrupt
 and ends with the weights of the uninterrupted one, bit for bit on a CPU.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from estimators import checkpoint as checkpoints
@@ -20,16 +18,15 @@ from estimators.estimator import Context
 from estimators.preprocess import Standardise
 from estimators.resident import resident
 from estimators.sharing.candidate import Candidate
-from estimators.sharing.paths import Paths, decoded
+from estimators.sharing.paths import Paths
 from estimators.sharing.scoring import Scorer
 from estimators.sharing.training import SharedTraining
 from estimators.sharing.weights import SharedWeights
 from search_spaces.architecture import SearchSpace
 from search_spaces.configuration import Configuration
-from search_spaces.decks import Decks, end
 from search_spaces.recipe import Recipe
 
-BATCHES, DROPOUT, SURVEY = 122, 123, 124  # purposes of counted randomness
+BATCHES, DROPOUT = 122, 123  # purposes of counted randomness
 SURVEYED = 200  # designs by which the size of the shared tensors is found; later ones let them grow
 
 
@@ -157,7 +154,7 @@ class Supernet:
         self.curve = list(checkpoint.values["curve"])
 
     def _identity(self) -> dict[str, Any]:
-        plan = dataclasses.asdict(self.plan)
+        plan = asdict(self.plan)
         own = {key: plan[key] for key in ("epochs", "paths", "kernels", "recipe")}
         return {
             **own,
@@ -168,13 +165,6 @@ class Supernet:
 
     def _survey(self) -> None:
         """Let the shared tensors be as large as the largest of some designs need them."""
-        for config in _survey(self.space, self.seed):
-            if (design := decoded(self.space, config)) is not None:
-                Candidate(design, self.shared)
-
-
-def _survey(space: SearchSpace, seed: int) -> Iterator[Configuration]:
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SURVEY,)))
-    decks = Decks(space.space, rng)
-    for number in range(SURVEYED):
-        yield end(space.space, decks, largest=True) if number % 2 else decks.draw()
+        paths = replace(self.plan.paths, each=SURVEYED, sampling="fair", shrink=0.0)
+        for design in next(paths.draws(self.space, self.seed, epoch=0, horizon=1)):
+            Candidate(design, self.shared)
