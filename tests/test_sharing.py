@@ -1,5 +1,6 @@
 """Shared weights: a candidate is its own network, and what it does not use does not move."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from estimators.mix import Labels
 from estimators.preprocess import Standardise
 from estimators.sharing.candidate import Candidate
 from estimators.sharing.paths import Paths
+from estimators.sharing.splitting import Split, best_split, cosine, gradients_of, similarities
 from estimators.sharing.supernet import Plan, Supernet
 from estimators.sharing.training import SharedTraining
 from estimators.sharing.weights import KERNELS, SharedWeights, inside
@@ -333,3 +335,68 @@ def test_in_place_norms_do_not_change_what_a_candidate_puts_out():
     expected = network.eval()(x)
     overwrite_norms(network)
     assert torch.equal(network(x), expected)
+
+
+def test_a_split_parts_the_options_that_pull_apart():
+    alike = {("a", "b"): 0.9, ("c", "d"): 0.8}
+    pairs = {(x, y): alike.get((x, y), -0.5) for x, y in itertools.combinations("abcd", 2)}
+    split = best_split({"calm": {("x", "y"): 0.7}, "torn": pairs})
+    assert split == Split("torn", (("c", "d"), ("a", "b")), pytest.approx(-0.5)) or split == Split(
+        "torn", (("a", "b"), ("c", "d")), pytest.approx(-0.5)
+    )
+    assert {split.group({"torn": option}) for option in "ab"} != {
+        split.group({"torn": option}) for option in "cd"
+    }
+    assert split.group({}) == 0
+    assert best_split({}) is None
+
+
+def test_gradients_of_a_candidate_are_those_of_its_network():
+    space, shared = space_of("tower"), SharedWeights()
+    designs = designs_of(space, 12)
+    for design in designs:
+        Candidate(design, shared)
+    z, labels = torch.randn(6, *SHAPE), Labels(torch.arange(6) % 4)
+    design = designs[0]
+    gradients = gradients_of(Candidate(design, shared), shared, z, labels)
+    own = design.network(0)
+    own.load_state_dict(Candidate(design, shared).cut_out())
+    labels.loss(own.train()(z)).backward()
+    theirs = sum(float(p.grad.square().sum()) for p in own.parameters() if p.grad is not None)
+    assert sum(float(g.square().sum()) for g in gradients.values()) == pytest.approx(theirs, rel=1e-4)
+    assert cosine(gradients, gradients) == pytest.approx(1.0)
+    assert cosine(gradients, {}) is None
+
+
+def test_similarities_are_of_pairs_of_options():
+    space, shared = space_of("tower"), SharedWeights()
+    z, labels = torch.randn(6, *SHAPE), Labels(torch.arange(6) % 4)
+    found = similarities(space, shared, [(z, labels)], rng=np.random.default_rng(0))
+    kernels = found["architecture.kernel"]
+    assert set(kernels) == {(1, 3), (1, 5), (3, 5)} and all(-1 <= value <= 1 for value in kernels.values())
+    assert set(found["architecture.filters"]) == {(4, 8)}
+
+
+def test_half_of_a_split_begins_with_the_weights_of_the_whole(digits, tmp_path):
+    space = joint_space(load("digits", seed=0), "mobile")
+    whole = Supernet(space, digits, Plan(1), tmp_path / "whole.safetensors")
+    whole.train()
+    only = ("architecture.activation", ("relu",))
+    half = Supernet(
+        space, digits, Plan(1, Paths(only=only)), tmp_path / "half.safetensors", parent=whole.file
+    )
+    assert all(
+        torch.equal(half.shared.tensors[name], tensor) for name, tensor in whole.shared.tensors.items()
+    )
+    drawn = next(half.plan.paths.draws(space, 0, epoch=1, horizon=1))
+    assert drawn[0].config["architecture.activation"] == "relu"
+    half.train()
+    assert len(half.curve) == 1
+
+
+def test_what_may_not_be_proposed_is_not_drawn():
+    space = space_of("chain")
+    draws = Paths(each=8, macs=2e5).draws(space, 0, epoch=1, horizon=1)
+    assert all(design.macs <= 2e5 for design in next(draws))
+    with pytest.raises(ValueError, match="at most 1 multiply-accumulates; give a larger bound"):
+        next(Paths(macs=1).draws(space, 0, epoch=1, horizon=1))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from search_spaces.architecture import Design, SearchSpace
-from search_spaces.configuration import Configuration
+from search_spaces.configuration import Configuration, Value
 from search_spaces.decks import Decks, end
 from search_spaces.registry import nearest
 
@@ -27,7 +27,7 @@ class Paths:
 
     ``sampling`` is "fair" or "random". Ordered ranges open during the first ``shrink`` of the training. What is drawn
     has at most ``macs`` multiply-accumulates for an image, where they are given: what a search may not propose need not
-    be learned, and would cost the most.
+    be learned, and would cost the most. ``only`` is a path and the values that it may have: one group of a split.
     """
 
     each: int = 1
@@ -35,6 +35,7 @@ class Paths:
     sandwich: bool = False
     shrink: float = 0.0
     macs: float | None = None
+    only: tuple[str, tuple[Value, ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.sampling not in SAMPLING:
@@ -84,7 +85,10 @@ class Paths:
     def _first(self, space: SearchSpace, draw: Callable[[], Configuration], *, bound: bool = True) -> Design:
         """Return the first valid design that ``draw`` gives; one within the ``bound`` on work, if that counts."""
         for _ in range(TRIES):
-            design = decoded(space, draw())
+            config = draw()
+            if self.only is not None and self.only[0] in config and config[self.only[0]] not in self.only[1]:
+                continue
+            design = decoded(space, config)
             if design is not None and (not bound or self.macs is None or design.macs <= self.macs):
                 return design
         raise ValueError(

@@ -53,7 +53,8 @@ class Plan:
 class Supernet:
     """The supernet of ``space`` on the data saved in ``data``; it goes on from ``file`` where that exists.
 
-    A file of another plan, seed or space is a ``ValueError``.
+    Else it begins with the weights of the supernet in the file ``parent``, if one is given: one half of a split. A file
+    of another plan, seed or space is a ``ValueError``.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Supernet:
         seed: int = 0,
         device: str = "cpu",
         precision: str = "auto",
+        parent: Path | None = None,
     ) -> None:
         self.space, self.data, self.plan, self.file, self.seed = space, str(data), plan, file, seed
         where = find_device(device)
@@ -80,6 +82,8 @@ class Supernet:
         self.curve: list[float] = []
         if file.exists():
             self._read(checkpoints.load(file))
+        elif parent is not None:
+            self.training.restore(checkpoints.load(parent))
         else:
             self._survey()
 

@@ -123,7 +123,7 @@ def inside(tensor: Tensor, box: Box) -> Tensor:
 
 
 def placed_in(shape: Sequence[int], size: Sequence[int]) -> Box:
-    """Return where a tensor of ``shape`` lies in one of ``size``: in front; kernels (axes 2 and 3 of four) in the middle."""
+    """Return where a tensor of ``shape`` lies in one of ``size``: kernels (axes 2 and 3 of four) in the middle."""
     starts = [(size[at] - own) // 2 if len(size) == 4 and at > 1 else 0 for at, own in enumerate(shape)]
     return tuple((start, start + own) for start, own in zip(starts, shape, strict=True))
 
