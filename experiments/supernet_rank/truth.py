@@ -74,7 +74,12 @@ def train(known: Known, data: Path, *, seed: int, epochs: int, inherit: Path | N
         )
         estimator = TrainEstimator(data, precision="float32")
         result = estimator.evaluate(known.design, Fidelity(epochs), context)
-    about = {"number": known.number, "seed": seed, "params": known.design.parameters, "macs": known.design.macs}
+    about = {
+        "number": known.number,
+        "seed": seed,
+        "params": known.design.parameters,
+        "macs": known.design.macs,
+    }
     return {**about, "curve": points, "error": result.error}
 
 

@@ -1,0 +1,212 @@
+"""How well a supernet ranks designs that were trained by themselves, beside what is free: parameters, MACs, one proxy.
+
+    python -m experiments.supernet_rank.run [--quick] [--spaces mobile,chain,cell] [--only single,sandwich,...]
+
+Trainings are appended to ``truth-SPACE.jsonl`` one by one; supernets lie in the cache and go on where they were.
+``--quick`` trains six designs of ``chain`` for an epoch and keeps nothing.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from estimators import cache
+from estimators.dataset import open_saved
+from estimators.device import keep_memory
+from estimators.sharing.paths import Paths
+from estimators.sharing.supernet import Plan, Supernet
+from estimators.zero_cost import score as proxy_scores
+from experiments.curves.record import images
+from experiments.record import Record, code_hash
+from experiments.supernet_rank.ranks import Interval, ceiling, interval, tau, top
+from experiments.supernet_rank.truth import DESIGNS, EPOCHS, MOST, SIDE, designs, fill, rows, space_of
+
+HERE = Path(__file__).parent
+COMMAND = "python -m experiments.supernet_rank.run"
+PROXY = "zico"  # named before any supernet was trained: the best single one of experiments/proxies
+TRAININGS = 10  # designs whose training a supernet may cost
+MEASURED = ("estimators", "search_spaces", "experiments/supernet_rank/truth.py")
+VARIANTS: Mapping[str, Mapping[str, Any]] = {  # what differs from "single", which is the claim
+    "single": {},
+    "random": {"sampling": "random"},
+    "sandwich": {"sandwich": True},
+    "transform": {"kernels": "transform"},
+    "apart": {"kernels": "apart"},
+    "batch statistics": {"calibrate": 0},
+}
+
+
+def plan_of(variant: str, macs: float, epochs: int) -> Plan:
+    """Return the plan of a variant of so many passes of one candidate; more candidates a step have fewer passes."""
+    options = dict(VARIANTS[variant])
+    kernels, calibrate = options.pop("kernels", "centre"), options.pop("calibrate", 500)
+    paths = Paths(macs=macs, **options)
+    candidates = paths.each + 2 * paths.sandwich
+    return Plan(max(1, epochs // candidates), paths, kernels=kernels, calibrate=calibrate)
+
+
+def scored(name: str, variant: str, data: Path, folder: Path, *, epochs: int, number: int) -> dict[str, Any]:
+    """Return what a supernet of ``variant`` says of the designs, the seconds it took to train and to score one."""
+    space = space_of(name, data)
+    macs = MOST[name] * space.measure(space.space.default())["macs"]
+    plan = plan_of(variant, macs, epochs)
+    trained = "single" if variant == "batch statistics" else variant
+    file = folder / f"{name}-{trained}-{epochs}-{code_hash(*MEASURED)}.safetensors"
+    net, times = Supernet(space, data, plan, file, precision="float32"), file.with_suffix(".json")
+    clock = [time.process_time()]
+    spent: list[float] = json.loads(times.read_text()) if times.exists() else []
+
+    def report(epoch: int, metrics: Mapping[str, float]) -> None:
+        now = time.process_time()
+        spent.append(now - clock[0])
+        clock[0] = now
+        times.write_text(json.dumps(spent))
+        print(
+            f"{name} {variant}: epoch {epoch}, loss {metrics['train_loss']:.3f}, {sum(spent):.0f} s",
+            flush=True,
+        )
+
+    net.train(report=report)
+    scorer, found, seconds = net.scorer(), {}, []
+    for known in designs(name, open_saved(data), number):
+        start = time.process_time()
+        metrics = scorer.score(known.design)
+        seconds.append(time.process_time() - start)
+        found[str(known.number)] = [metrics["accuracy"], metrics["loss"]]
+    return {"scores": found, "seconds": sum(spent), "each": float(np.median(seconds)), "loss": net.curve[-1]}
+
+
+def free(name: str, data: Path, number: int) -> dict[str, list[float]]:
+    """Return parameters, MACs and the proxy of each design, by the number of its draw."""
+    found = {}
+    for known in designs(name, open_saved(data), number):
+        value = proxy_scores(known.design, [PROXY], data)[PROXY].value
+        design = known.design
+        found[str(known.number)] = [design.parameters, design.macs, float("nan") if value is None else value]
+    return found
+
+
+class Shown:
+    """Truth and scores of one space, and what they show."""
+
+    def __init__(self, record: Record, name: str, trainings: list[dict[str, Any]]) -> None:
+        self.record, self.name = record, name
+        seeds = DESIGNS[name][1]
+        by_number: dict[int, dict[int, float]] = {}
+        self.seconds = float(np.mean([row["curve"][-1][1] for row in trainings]))
+        for row in trainings:
+            by_number.setdefault(row["number"], {})[row["seed"]] = row["curve"][-1][0]
+        self.numbers = [number for number, own in by_number.items() if len(own) == len(seeds)]
+        self.truth = np.array([[by_number[number][seed] for seed in seeds] for number in self.numbers])
+
+    def of(self, scores: Mapping[str, Any], column: int) -> np.ndarray:
+        """Return a column of ``scores`` in the order of the truth."""
+        return np.array([scores[str(number)][column] for number in self.numbers], dtype=float)
+
+    def claim(self, text: str, value: float, bar: str, holds: bool) -> None:
+        """Keep a claim and print it."""
+        print(f"{'holds' if holds else 'MISSED':6}  {self.name}: {text}: {value:.4g}, bar {bar}", flush=True)
+        seeds = list(DESIGNS[self.name][1])
+        self.record.show(f"{self.name}: {text}", value, bar, holds, seeds=seeds, command=COMMAND)
+
+    def reported(self, text: str, found: Interval) -> None:
+        """Keep an interval that has no bar."""
+        self.claim(f"{text} (90 % {found.low:.3f} to {found.high:.3f})", found.value, "reported", True)
+
+    def everything(self, supernets: Mapping[str, Mapping[str, Any]], counted: Mapping[str, Any]) -> None:
+        """Show the supernet against the ceiling and against what is free, then its variants."""
+        truth, two = self.truth, self.truth.shape[1] == 2
+        single = supernets["single"]
+        own = tau(self.of(single["scores"], 0), truth)
+        self.reported(f"{len(truth)} designs: tau of the supernet", interval(own))
+        if two:
+            most = ceiling(truth)
+            self.reported("tau of one seed with the other, the ceiling", interval(most))
+            share = interval(own / most)
+            self.claim("tau of the supernet over the ceiling", share.value, ">= 0.8", share.value >= 0.8)
+        for column, what in enumerate(("parameters", "MACs", PROXY)):
+            other = tau(self.of(counted, column), truth)
+            self.reported(f"tau of {what}", interval(other))
+            more = interval(own - other)
+            text = f"tau of the supernet less that of {what}, lower end of 90 %"
+            self.claim(text, more.low, "> 0", more.low > 0)
+        best, between = top(self.of(single["scores"], 0), truth)
+        self.reported("tau of the supernet in the best third", best)
+        if between is not None:
+            self.reported("tau of the seeds in the best third", between)
+        cost = single["seconds"] / self.seconds
+        self.claim("designs that the supernet's training costs", cost, f"<= {TRAININGS}", cost <= TRAININGS)
+        share_of_one = single["each"] / self.seconds
+        self.claim("a score over the training of a design", share_of_one, "<= 0.02", share_of_one <= 0.02)
+        for variant, one in supernets.items():
+            if variant != "single":
+                self.reported(
+                    f"tau of the variant {variant}", interval(tau(self.of(one["scores"], 0), truth))
+                )
+                less = interval(tau(self.of(one["scores"], 0), truth) - own)
+                self.reported(f"tau of the variant {variant} less that of single", less)
+
+
+def space_shown(name: str, record: Record, data: Path, only: list[str]) -> None:
+    """Fill the truth of ``name``, train and score its supernets, and show."""
+    number, seeds = DESIGNS[name]
+    truth = HERE / f"truth-{name}.jsonl"
+    fill(truth, name, data, number=number, seeds=seeds, epochs=EPOCHS)
+    folder = cache.place() / "supernet_rank"  # of what an interrupted run has trained
+    folder.mkdir(parents=True, exist_ok=True)
+    for variant in only if name == "mobile" else only[:1]:
+        if record.run(f"{name}: {variant}") is None:
+            found = scored(name, variant, data, folder, epochs=TRAININGS * EPOCHS, number=number)
+            record.add(f"{name}: {variant}", found)
+    if record.run(f"{name}: free") is None:
+        record.add(f"{name}: free", {"scores": free(name, data, number)})
+    supernets = {v: found for v in VARIANTS if (found := record.run(f"{name}: {v}")) is not None}
+    Shown(record, name, rows(truth)).everything(supernets, record.run(f"{name}: free")["scores"])
+
+
+def quick(place: Path) -> None:
+    """Go all the way with six designs of ``chain`` and an epoch of each; keep nothing."""
+    data = images(place / "data", SIDE)
+    fill(place / "truth.jsonl", "chain", data, number=6, seeds=(0,), epochs=1)
+    single = scored("chain", "single", data, place, epochs=2, number=6)
+    counted = free("chain", data, 6)
+    numbers = [str(row["number"]) for row in rows(place / "truth.jsonl")]
+    truth = np.array([[row["curve"][-1][0]] for row in rows(place / "truth.jsonl")])
+    for what, scores, column in (
+        ("supernet", single["scores"], 0),
+        ("MACs", counted, 1),
+        (PROXY, counted, 2),
+    ):
+        values = np.array([scores[number][column] for number in numbers], dtype=float)
+        print(f"tau of {what} over six designs, one epoch: {interval(tau(values, truth))}")
+    print(f"a score takes {single['each']:.2f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--spaces", default=",".join(DESIGNS))
+    parser.add_argument(
+        "--only", default=",".join(VARIANTS), help="variants on mobile; elsewhere the first of them"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    keep_memory()
+    with tempfile.TemporaryDirectory(prefix="nas-") as place:
+        if options.quick:
+            quick(Path(place))
+            return
+        data = images(Path(place) / "data", SIDE)
+        for name in options.spaces.split(","):
+            space_shown(name, Record(__file__, *MEASURED), data, options.only.split(","))
+
+
+if __name__ == "__main__":
+    main()
