@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -114,6 +114,8 @@ class Estimator(ABC):
 
     #: the fields of ``Fidelity`` this estimator obeys
     axes: tuple[str, ...] = ("epochs",)
+    #: whether designs are trained; where they are not, a search has one rung, and its finals are trained by "train"
+    trains: ClassVar[bool] = True
 
     @abstractmethod
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:

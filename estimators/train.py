@@ -34,7 +34,9 @@ from estimators.metric import metric
 from estimators.preprocess import Standardise
 from estimators.resident import Resident, place, resident, stratified_order
 from estimators.score import FROM_LOGITS, scores
+from estimators.sharing.inherited import inherited
 from estimators.split import Split
+from estimators.watch import Stopped, watch
 from search_spaces.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -44,10 +46,6 @@ WEIGHTS, BATCHES, DROPOUT, SUBSET = 101, 102, 103, 104  # purposes of counted ra
 KEPT_WARM = 2
 
 Metrics = Mapping[str, float]
-
-
-class Stopped(Exception):
-    """The evaluation was asked to end."""
 
 
 @dataclass
@@ -84,16 +82,23 @@ class TrainEstimator(Estimator):
     The four metrics that follow from the logits are always reported; ``latency`` and ``memory`` when asked
     for in ``metrics``. ``memory`` are the bytes that training took at its peak, beside the process and the data set
     (``estimators.cost.peak``). ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in
-    training; scores are always those of the float32 network.
+    training; scores are always those of the float32 network. A training begins with the weights that the supernet in
+    the file ``inherit`` has for its network, if one is given.
     """
 
     axes = ("epochs", "data")
 
     def __init__(
-        self, data: Path | str, *, metrics: Sequence[str] = FROM_LOGITS, precision: str = "auto"
+        self,
+        data: Path | str,
+        *,
+        metrics: Sequence[str] = FROM_LOGITS,
+        precision: str = "auto",
+        inherit: Path | str | None = None,
     ) -> None:
         compute_dtype(precision, torch.device("cpu"))
         self.data, self.precision = str(data), precision
+        self.inherit = None if inherit is None else Path(inherit)
         self.metrics = tuple(metric(name).name for name in metrics)
 
     def evaluate(self, design: "Design", fidelity: Fidelity, context: Context) -> Result:
@@ -110,13 +115,13 @@ class TrainEstimator(Estimator):
         began = time.monotonic()
         torch.set_num_threads(context.threads)
         keep_memory()
-        watch = _watch(context, began)
+        look = watch(context, began)
         run = None
         error, stopped = None, False
         try:
             with torch.random.fork_rng(devices=[]):
                 run = self._begin(design, context)
-                self._train(run, design, fidelity, context, watch)
+                self._train(run, design, fidelity, context, look)
         except Stopped:
             stopped = True
         except (TimeoutError, Diverged) as reason:
@@ -138,7 +143,7 @@ class TrainEstimator(Estimator):
         return resident(self.data, str(find_device(context.device)), design.shape)
 
     def _identity(self, design: "Design", context: Context) -> object:
-        return design.config, self.data, self.precision, context.device, context.threads
+        return design.config, self.data, self.precision, self.inherit, context.device, context.threads
 
     def _begin(self, design: "Design", context: Context) -> Run:
         """Return the run to go on with: fresh, still warm, or read from the checkpoint."""
@@ -157,8 +162,11 @@ class TrainEstimator(Estimator):
             kept.training.replay.forget()
         recipe, data = Recipe.parse(design.recipe), self._open(design, context)
         peak = Peak(device) if counted else None
+        network = design.network(context.entropy(WEIGHTS))
+        if self.inherit is not None and context.checkpoint is None:
+            network.load_state_dict(inherited(self.inherit, self.data, design))
         training = Training(
-            design.network(context.entropy(WEIGHTS)),
+            network,
             recipe,
             data.standardise.of_kind(recipe.normalize),
             device=device,
@@ -184,7 +192,7 @@ class TrainEstimator(Estimator):
         return pieces_within(design, context.memory, dtype=training.dtype)
 
     def _train(
-        self, run: Run, design: "Design", fidelity: Fidelity, context: Context, watch: Callable[[], None]
+        self, run: Run, design: "Design", fidelity: Fidelity, context: Context, look: Callable[[], None]
     ) -> None:
         data, recipe = self._open(design, context), run.training.recipe
         if len(run.curve) > fidelity.epochs:
@@ -198,10 +206,10 @@ class TrainEstimator(Estimator):
             epoch = len(run.curve) + 1
             seeds = context.entropy(BATCHES, epoch), context.entropy(DROPOUT, epoch)
             train_loss = run.training.epoch(
-                data.train, members, epoch=epoch, horizon=context.horizon, seeds=seeds, watch=watch
+                data.train, members, epoch=epoch, horizon=context.horizon, seeds=seeds, watch=look
             )
             training, size = run.training, scored_at_once(run.training.pieces)
-            logits = predict(training.scored, data.val, training.standardise, batch_size=size, watch=watch)
+            logits = predict(training.scored, data.val, training.standardise, batch_size=size, watch=look)
             metrics = {**scores(logits.to(data.val.y.device), data.val.y), "train_loss": train_loss}
             if not np.isfinite(metrics["loss"]):
                 raise Diverged(f"validation loss {metrics['loss']} after epoch {epoch}")
@@ -288,19 +296,6 @@ def _members(data: Resident, share: float, context: Context) -> Tensor:
         data.train.y.cpu().numpy(), replace(context, lineage=0, replicate=0).entropy(SUBSET)
     )
     return torch.from_numpy(order[: max(2, round(share * len(order)))])
-
-
-def _watch(context: Context, began: float) -> Callable[[], None]:
-    def watch() -> None:
-        seconds = time.monotonic() - began
-        if context.deadline is not None and seconds > context.deadline:
-            if context.partial:
-                raise Stopped
-            raise TimeoutError(f"{seconds:.1f} s, limit {context.deadline:g} s")
-        if context.stopping():
-            raise Stopped
-
-    return watch
 
 
 def _out_of_memory(error: Exception) -> bool:

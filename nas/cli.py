@@ -153,8 +153,8 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         ),
         (
             "warm-start",
-            "what untrained networks are picked by: vote (by default for auto with a --budget), none or a proxy "
-            "(see `nas list proxies`)",
+            "what untrained networks are picked by: vote (by default for auto with a --budget), none, supernet or a "
+            "proxy (see `nas list proxies`)",
         ),
     ):
         search.add_argument(f"--{name}", help=text)

@@ -3,7 +3,7 @@
 config.yaml     what was asked for and what was measured before the first trial; all a resume needs
 study.log       the store        status.json   what ``nas show`` prints, rewritten atomically
 data/           the decoded images        checkpoints/   weights of promising trials
-tensorboard/    events        best/   the exported model
+tensorboard/    events        best/   the exported model        supernet.safetensors   where one was trained
 """
 
 import dataclasses
@@ -223,6 +223,10 @@ class Folder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def supernet(self) -> Path:
+        return self.path / "supernet.safetensors"
 
     @property
     def best(self) -> Path:

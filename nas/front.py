@@ -208,6 +208,7 @@ def _planned(
     settings: Settings, partial: Folder, own: tuple[Space, Build | None] | None, images: int, began: float
 ) -> tuple[Settings, "Executor"]:
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
+    from estimators.estimator import Fidelity, estimators
     from nas.exclusive import predicts_latency, probes
     from nas.executor import executors
     from nas.plan import counted_ladder, search_seconds, spaced, timed_ladder
@@ -240,7 +241,8 @@ def _planned(
     except BaseException:
         executor.close()
         raise
-    ladder = spaced(ladder, schedulers.get(settings.scheduler).spacing)
+    kind: Any = estimators.get(settings.estimator)
+    ladder = spaced(ladder, schedulers.get(settings.scheduler).spacing) if kind.trains else (Fidelity(),)
     rows = tuple((one.epochs, one.data, one.side) for one in ladder)
     return replace(settings, ladder=rows), executor
 
@@ -258,7 +260,9 @@ def _timed(
         precisions = rivals_of_auto(find_device(settings.device))
     rivals = [replace(settings, precision=precision) for precision in precisions]
     costs = [
-        calibrate(build_estimator(one, partial), search_space, executor, partial, images, one.device)
+        calibrate(
+            build_estimator(one, partial, training=True), search_space, executor, partial, images, one.device
+        )
         for one in rivals
     ]
     return min(zip(costs, rivals, strict=True), key=lambda pair: pair[0].each)
@@ -268,16 +272,17 @@ def _search_space(
     settings: Settings, folder: Folder, own: tuple[Space, Build | None] | None
 ) -> "SearchSpace":
     from estimators.dataset import open_saved
+    from estimators.estimator import estimators
     from nas.joint import joint_space, own_space
 
-    dataset = open_saved(folder.data)
+    dataset, recipes = open_saved(folder.data), bool(estimators.get(settings.estimator).trains)
     if settings.space != OWN:
-        return joint_space(dataset, settings.space, weights=settings.weights)
+        return joint_space(dataset, settings.space, weights=settings.weights, recipes=recipes)
     if own is None or own[1] is None:
         raise ValueError(
             "this run searches a space of your own; resume it in Python: nas.resume(path, space=..., build=...)"
         )
-    return own_space(dataset, own[0], own[1])
+    return own_space(dataset, own[0], own[1], recipes=recipes)
 
 
 def _problem(settings: Settings, search_space: "SearchSpace | None") -> Problem:

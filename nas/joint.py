@@ -3,20 +3,39 @@
 from estimators.dataset import Dataset
 from search_spaces.architecture import Architecture, Build, Opaque, SearchSpace, family
 from search_spaces.recipe import recipe_space
-from search_spaces.space import Space
+from search_spaces.space import Choice, Parameter, Space
 
 
-def joint_space(dataset: Dataset, name: str, *, weights: str | None = None) -> SearchSpace:
-    """Return the space that a search of ``dataset`` in the registered family ``name`` has."""
-    return _with_recipes(dataset, family(name, dataset.shape, len(dataset.classes), weights=weights))
+def joint_space(
+    dataset: Dataset, name: str, *, weights: str | None = None, recipes: bool = True
+) -> SearchSpace:
+    """Return the space that a search of ``dataset`` in the registered family ``name`` has.
+
+    Without ``recipes`` all designs have the default one: where none is trained, others could not be told from it.
+    """
+    one = family(name, dataset.shape, len(dataset.classes), weights=weights)
+    return _with_recipes(dataset, one, recipes)
 
 
-def own_space(dataset: Dataset, space: Space, build: Build) -> SearchSpace:
-    """Return the space of networks that ``build`` makes of the configurations of ``space``."""
-    return _with_recipes(dataset, Opaque(dataset.shape, len(dataset.classes), space, build))
+def own_space(dataset: Dataset, space: Space, build: Build, *, recipes: bool = True) -> SearchSpace:
+    """Return the space of networks that ``build`` makes of the configurations of ``space``; ``recipes`` as above."""
+    return _with_recipes(dataset, Opaque(dataset.shape, len(dataset.classes), space, build), recipes)
 
 
-def _with_recipes(dataset: Dataset, architecture: Architecture) -> SearchSpace:
+def default_alone(space: Space) -> Space:
+    """Return the space that holds the default of ``space`` alone, under the same paths."""
+    parts: dict[str, Parameter | Space] = {}
+    for name, part in space.parts.items():
+        if isinstance(part, Space):
+            parts[name] = default_alone(part)
+        elif isinstance(part, Choice) and (opened := part.spaces.get(part.default)) is not None:
+            parts[name] = Choice({part.default: default_alone(opened)}, shared=part.shared)  # type: ignore[dict-item]
+        else:
+            parts[name] = Choice((part.default,))
+    return Space(constraints=(), **parts)
+
+
+def _with_recipes(dataset: Dataset, architecture: Architecture, recipes: bool) -> SearchSpace:
     """Join ``architecture`` with its recipes. One that is opaque does not follow images of another side or colour."""
     recipe = recipe_space(
         dataset.shape,
@@ -25,4 +44,4 @@ def _with_recipes(dataset: Dataset, architecture: Architecture) -> SearchSpace:
         imbalance=dataset.imbalance,
         fixed_shape=isinstance(architecture, Opaque),
     )
-    return SearchSpace(architecture, recipe)
+    return SearchSpace(architecture, recipe if recipes else default_alone(recipe))

@@ -36,6 +36,7 @@ from nas.plan import (
     step_limit,
     timed_finals,
 )
+from nas.pretraining import Pretraining
 from nas.shortage import limit_at_start, share_of_training
 from nas.status import status_of
 from nas.storage import storages
@@ -43,6 +44,7 @@ from nas.study import Study
 from nas.time_left import TimeLeft, replicate_of
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Step, Trial
+from nas.trust import SUPERNET
 from nas.warm_start import EVENT as WARM_START
 from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import SearchSpace
@@ -51,16 +53,23 @@ from search_spaces.space import Configuration
 MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than that, it is told
 
 
-def build_estimator(settings: Settings, folder: Folder, *, without: Sequence[str] = ()) -> Estimator:
+def build_estimator(
+    settings: Settings, folder: Folder, *, without: Sequence[str] = (), training: bool = False
+) -> Estimator:
     """Return the estimator of a run, asked for every metric that objectives and constraints name.
 
-    Those in ``without`` are known from elsewhere.
+    Those in ``without`` are known from elsewhere. Where designs are to be trained (``training``) and the run's own
+    estimator does not do that, it is "train".
     """
     named = [*settings.objectives, *(Constraint.parse(text).name for text in settings.constraints)]
     known = {"seconds", *without}
     metrics = [name for name in dict.fromkeys(named) if not METRICS[name].free and name not in known]
     kind: Any = estimators.get(settings.estimator)
-    estimator: Estimator = kind(folder.data, metrics=metrics, precision=settings.precision)
+    options: dict[str, Any] = {"metrics": metrics, "precision": settings.precision}
+    if training and not kind.trains:
+        kind = estimators.get("train")
+        options["inherit"] = folder.supernet if folder.supernet.exists() else None
+    estimator: Estimator = kind(folder.data, **options)
     return estimator
 
 
@@ -85,7 +94,6 @@ class Session:
         self.folder, self.settings, self.search_space = folder, settings, search_space
         self.dataset: Dataset = open_saved(folder.data)
         self.estimator = build_estimator(settings, folder, without=("latency",))
-        self.final_estimator = build_estimator(settings, folder)
         self.cost = Cost.of(settings.cost) if settings.cost is not None else None
         self.durations = Durations(
             search_space.decode,
@@ -122,6 +130,7 @@ class Session:
         self.executor = executor or executors.get(settings.executor)()
         self.memory, self.watched = self._memory_limits()
         self.warm_start = self._warm_start()
+        self.pretraining = self._pretraining()
         self.rungs: list[Ranking] = []
         self._ranked = -1  # how many results ``rungs`` tell of
 
@@ -166,6 +175,7 @@ class Session:
 
         A search goes on with the members it began with, whatever its budget has become.
         """
+        from estimators.supernet import SupernetEstimator
         from estimators.zero_cost import ZeroCost
 
         settings, begun = self.settings, self.study.history.events.get(WARM_START)
@@ -175,9 +185,28 @@ class Session:
             self.study,
             self.search_space,
             self.executor,
-            ZeroCost(self.folder.data, members),
+            SupernetEstimator(self.folder.data, file=self.folder.supernet, signal=SUPERNET)
+            if members == (SUPERNET,)
+            else ZeroCost(self.folder.data, members),
             members,
             scratch=self.folder.checkpoints / "scores",
+            settings=self._context(),
+            memory=self.watched,
+        )
+
+    def _pretraining(self) -> Pretraining | None:
+        """Return what trains a supernet before the search; None where nobody asks for its scores."""
+        estimator, signal = self.settings.estimator == SUPERNET, self.warm_start.members == (SUPERNET,)
+        if not estimator and not signal:
+            return None
+        return Pretraining(
+            self.study,
+            self.search_space,
+            self.executor,
+            self.durations,
+            folder=self.folder,
+            role="estimator" if estimator else "signal",
+            precision=self.settings.precision,
             settings=self._context(),
             memory=self.watched,
         )
@@ -239,6 +268,8 @@ class Session:
         if settings.budget is not None:
             seconds = search_end(settings.began, settings.budget, self.cost, len(self.dataset.train))
         budget = Budget(settings.trials, seconds)
+        if self.pretraining is not None:
+            self.pretraining.run(None if seconds is None else seconds - self.study.seconds)
         self.warm_start.begin(settings.budget)
         self._keep_up()
         self.study.run(
@@ -312,8 +343,13 @@ class Session:
         return timed_finals(numbers, [self._epoch_seconds(trial) for trial in standing], left)
 
     def _epoch_seconds(self, trial: Trial) -> float:
-        """Return the seconds of an epoch on all of the data, from what the trial's own steps took."""
+        """Return the seconds of an epoch on all of the data, from what the trial's own steps took.
+
+        Of one that was never trained they are predicted.
+        """
         cost, images = self.cost or Cost(0.0, 1.0), len(self.dataset.train)
+        if not self.estimator.trains and (predicted := self.durations.finals([(trial, 1)], [])) is not None:
+            return predicted.median
         done = [step for step in trial.steps if step.error is None and step.curve]
         taken = sum(step.seconds for step in done)
         default = sum(cost.seconds(step.fidelity.data * images, len(step.curve)) for step in done)
@@ -347,7 +383,7 @@ class Session:
             limits = replace(limits, seconds=max(left - min(limits.grace, left / 10), 0.5))
         task = self.study.task(
             trial,
-            self.final_estimator,
+            build_estimator(self.settings, self.folder, training=True),
             self.search_space.decode,
             self.folder.checkpoints,
             limits,

@@ -19,6 +19,7 @@ import numpy as np
 from estimators.proxy import vote
 from nas.trial import Problem, Trial
 
+SUPERNET = "supernet"  # the signal that stands under its own name: it is no vote of several
 SIGNALS = "signals"  # events "signals 7": what proxies say of trial 7
 FREE = {"parameters": "params", "macs": "macs"}  # signals that are counted, by the metric they are
 RESAMPLES = 1_000
@@ -67,7 +68,9 @@ def trusts(
         for signal, name in FREE.items()
     }
     scores = {place: events.get(f"{SIGNALS} {trial.number}") for place, trial in enumerate(told)}
-    by_signal["vote"] = _voted({p: one for p, one in scores.items() if isinstance(one, Mapping)}, members)
+    known = {p: one for p, one in scores.items() if isinstance(one, Mapping)}
+    alone = {name for one in known.values() for name in one} == {SUPERNET}
+    by_signal[SUPERNET if alone else "vote"] = _voted(known, members)
     found = []
     for signal, values in by_signal.items():
         if len(set(values.values())) > 1:

@@ -25,7 +25,7 @@ from estimators.proxy import proxies, vote
 from nas.draws import draw
 from nas.executor import Executor, Limits, Task
 from nas.study import Study
-from nas.trust import SIGNALS, Trust, trusts
+from nas.trust import FREE, SIGNALS, SUPERNET, Trust, trusts
 from search_spaces.registry import nearest
 from search_spaces.space import Configuration, Value
 
@@ -50,7 +50,7 @@ PREFIX = "architecture."
 
 
 def members_of(name: str | None, strategy: str, *, timed: bool) -> tuple[str, ...]:
-    """Return the proxies that the setting ``name`` asks for; a ``ValueError`` guesses what was meant.
+    """Return the signals that the setting ``name`` asks for; a ``ValueError`` guesses what was meant.
 
     ``None`` is the vote for the strategy "auto" where the budget is time (``timed``), and nothing elsewhere: a strategy
     that was named is itself alone, and trials that are counted are the same in one search or in two.
@@ -59,8 +59,8 @@ def members_of(name: str | None, strategy: str, *, timed: bool) -> tuple[str, ..
         name = VOTE if strategy == "auto" and timed else NONE
     if name in (NONE, VOTE):
         return MEMBERS if name == VOTE else ()
-    if name not in proxies.names():
-        raise ValueError(f"no warm start {name!r}; {nearest(name, [NONE, VOTE, *proxies.names()])}")
+    if name != SUPERNET and name not in proxies.names():
+        raise ValueError(f"no warm start {name!r}; {nearest(name, [NONE, VOTE, SUPERNET, *proxies.names()])}")
     return (name,)
 
 
@@ -168,11 +168,18 @@ class WarmStart:
                     self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config, limit))
         known = trusts(history.searched.values(), self.study.problem, history.events, self.members)
         waiting = len(history.queue) > self.study.strategy.taken
-        earned = any(one.earned for one in known if one.signal == "vote")
+        earned = has_say(known, SUPERNET if self.members == (SUPERNET,) else VOTE)
         left = settled and not waiting and len(history.queue) < len(chosen)
         if left and due(history.starts, earned):
             self.study.enqueue(own_architecture(chosen[len(history.queue)]))
         return known
+
+
+def has_say(known: Sequence[Trust], signal: str) -> bool:
+    """Return whether ``signal`` has earned its say; a supernet only if it ranks better than what is free, too."""
+    own = [one for one in known if one.signal == signal and one.earned]
+    free = [one.tau for one in known if one.signal in FREE]
+    return bool(own) and (signal != SUPERNET or own[0].tau > max(free, default=-1.0))
 
 
 def own_architecture(config: Mapping[str, Value]) -> dict[str, Value]:

@@ -4,7 +4,6 @@ The images are the same for every design of a seed: for the statistics training 
 score validation images, each in the classes' proportions.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from estimators.device import kernels, send
 from estimators.estimator import Context
+from estimators.preprocess import Standardise
 from estimators.resident import Images, resident, stratified_order
 from estimators.score import scores
 from estimators.sharing.candidate import Candidate
@@ -55,15 +55,24 @@ class Scorer:
             candidate.train()
         return candidate
 
-    @torch.no_grad()
     def score(self, design: "Design") -> dict[str, float]:
         """Return the metrics that follow from logits, of ``design`` with the shared weights."""
+        return self.judged(design)[0]
+
+    @torch.no_grad()
+    def judged(self, design: "Design") -> tuple[dict[str, float], Candidate]:
+        """Return the metrics of ``design`` with the shared weights, and its candidate."""
         with kernels(exact=True):
             candidate = self.candidate(design)
             parameters = candidate.parameters()
             batches, labels = self._batches(design, "val", self.validate)
             logits = torch.cat([candidate.forward(batch, parameters) for batch in batches])
-        return scores(logits.float(), labels.to(logits.device))
+        return scores(logits.float(), labels.to(logits.device)), candidate
+
+    def standardise(self, design: "Design") -> Standardise:
+        """Return what turns uint8 images into the input of the network of ``design``."""
+        data = resident(self.data, str(self.shared.device), design.shape)
+        return data.standardise.of_kind(self.recipe.normalize)
 
     def _batches(self, design: "Design", part: str, count: int) -> tuple[list[Tensor], Tensor]:
         """Return standardised batches of the first ``count`` images of a stratified order, and their labels."""
@@ -73,15 +82,10 @@ class Scorer:
         entropy = Context(seed=self.seed, scratch=Path()).entropy(purpose)
         order = stratified_order(images.y.cpu().numpy(), entropy)[:count]
         index = torch.from_numpy(order.copy()).to(images.x.device)
-        standardise = data.standardise.of_kind(self.recipe.normalize)
+        standardise = self.standardise(design)
         x, labels = images.x.index_select(0, index), images.y.index_select(0, index)
         pieces = [
             piece if piece.device == self.shared.device else send(piece, self.shared.device)
             for piece in torch.split(x, BATCH)
         ]
         return [standardise(piece) for piece in pieces], labels
-
-
-def cut_out(scorer: Scorer, design: "Design") -> Mapping[str, Tensor]:
-    """Return the state_dict of the network of ``design`` with the shared weights and its own batch statistics."""
-    return scorer.candidate(design).cut_out()

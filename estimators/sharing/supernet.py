@@ -4,6 +4,7 @@ All randomness is counted by the seed and the epoch: training that was interrupt
 and ends with the weights of the uninterrupted one, bit for bit on a CPU.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -144,9 +145,15 @@ class Supernet:
     def save(self) -> None:
         """Write the file: weights, optimizer, curve, and what they are of."""
         state = self.training.state()
-        checkpoints.save(
-            self.file, Checkpoint(state.groups, {**state.values, "curve": self.curve, "of": self._identity()})
-        )
+        plan, default = self.plan, self.space.space.default().part("recipe")
+        about = {
+            "curve": self.curve,
+            "of": self._identity(),
+            "recipe": {**default, **plan.recipe},
+            "calibrate": plan.calibrate,
+            "validate": plan.validate,
+        }
+        checkpoints.save(self.file, Checkpoint(state.groups, {**state.values, **about}))
 
     def _read(self, checkpoint: Checkpoint) -> None:
         if checkpoint.values["of"] != self._identity():
@@ -158,14 +165,12 @@ class Supernet:
         self.curve = list(checkpoint.values["curve"])
 
     def _identity(self) -> dict[str, Any]:
+        """Return what a file must be of to go on with, as JSON has it."""
         plan = asdict(self.plan)
         own = {key: plan[key] for key in ("epochs", "paths", "kernels", "recipe")}
-        return {
-            **own,
-            "recipe": dict(plan["recipe"]),
-            "seed": self.seed,
-            "space": self.space.space.fingerprint,
-        }
+        whole = {**own, "seed": self.seed, "space": self.space.space.fingerprint}
+        plain: dict[str, Any] = json.loads(json.dumps(whole))
+        return plain
 
     def _survey(self) -> None:
         """Let the shared tensors be as large as the largest of some designs need them."""

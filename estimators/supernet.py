@@ -1,0 +1,115 @@
+"""Score designs with the weights of a supernet: a forward pass in place of a training.
+
+A supernet is one training of the shared weights of a whole space (``estimators.sharing``); the engine has it trained
+before the first design is scored. What a score is worth is to be measured: in the best part of a space published ones
+rank no better than counting parameters.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+
+from estimators import checkpoint as checkpoints
+from estimators.checkpoint import Checkpoint
+from estimators.device import keep_memory
+from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
+from estimators.score import FROM_LOGITS
+from estimators.sharing.inherited import open_supernet
+from estimators.sharing.supernet import Plan, Supernet
+from estimators.watch import Stopped, watch
+from search_spaces.architecture import SearchSpace
+
+if TYPE_CHECKING:
+    from search_spaces.architecture import Design
+
+FILE = "supernet.safetensors"  # beside the folder of the data set, if no other file is named
+
+
+@estimators.register("supernet")
+class SupernetEstimator(Estimator):
+    """Score on the data set saved in ``data`` with the supernet in ``file``; nothing is trained.
+
+    The metrics are the four that follow from the logits. The checkpoint holds the weights that were scored: a network
+    that can be exported, or trained on. With ``signal`` there is none: the one metric is the accuracy, under that name.
+    """
+
+    axes = ()
+    trains: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        data: Path | str,
+        *,
+        metrics: Sequence[str] = FROM_LOGITS,
+        precision: str = "auto",
+        file: Path | str | None = None,
+        signal: str | None = None,
+    ) -> None:
+        self.data, self.file = str(data), Path(data).parent / FILE if file is None else Path(file)
+        self.signal = signal
+        if unknown := [name for name in metrics if name not in FROM_LOGITS]:
+            raise ValueError(
+                f"a supernet does not measure {', '.join(unknown)}: it trains no design; use the estimator 'train', or "
+                f"metrics of {', '.join(FROM_LOGITS)}"
+            )
+
+    def evaluate(self, design: "Design", fidelity: Fidelity, context: Context) -> Result:
+        """Score ``design``; the fidelity does not count. The same weights and design give the same metrics."""
+        began = time.monotonic()
+        torch.set_num_threads(context.threads)
+        scorer = open_supernet(self.file, self.data, context.device)
+        metrics, candidate = scorer.judged(design)
+        if self.signal is not None:
+            return Result(metrics={self.signal: metrics["accuracy"]}, seconds=time.monotonic() - began)
+        standardise = scorer.standardise(design)
+        values: Mapping[str, Any] = {"curve": [metrics], "steps": 0, "optimizer": "", **asdict(standardise)}
+        name = "scored.safetensors"
+        checkpoints.save(context.scratch / name, Checkpoint({"network": candidate.cut_out()}, values))
+        return Result(metrics=metrics, checkpoint=name, seconds=time.monotonic() - began)
+
+    def prepare(self) -> None:
+        """Set up the process before its first evaluation."""
+        keep_memory()
+
+
+class SupernetTraining(Estimator):
+    """Train the supernet of ``space`` by ``plan`` into ``file``; it goes on from there after any interruption.
+
+    It evaluates no design, so it is no estimator that a search could choose. At the deadline of a ``partial`` context
+    the last whole epoch counts.
+    """
+
+    def __init__(
+        self, data: Path | str, space: SearchSpace, plan: Plan, file: Path, *, precision: str = "auto"
+    ) -> None:
+        self.data, self.space, self.plan, self.file, self.precision = str(data), space, plan, file, precision
+
+    def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
+        """Train to the end of the plan; the metrics are the mean loss of the last epoch, and how many there were."""
+        began = time.monotonic()
+        torch.set_num_threads(context.threads)
+        net = Supernet(
+            self.space,
+            self.data,
+            self.plan,
+            self.file,
+            seed=context.seed,
+            device=context.device,
+            precision=self.precision,
+        )
+        stopped = False
+        try:
+            with torch.random.fork_rng(devices=[]):
+                net.train(watch=watch(context, began), report=context.report)
+        except Stopped:
+            stopped = True
+        metrics = {"epochs": float(len(net.curve)), **({"train_loss": net.curve[-1]} if net.curve else {})}
+        return Result(metrics=metrics, stopped=stopped, seconds=time.monotonic() - began)
+
+    def prepare(self) -> None:
+        """Set up the process before its first evaluation."""
+        keep_memory()
