@@ -1,0 +1,196 @@
+"""Searches with a supernet: it is trained first, its scores search, and final trainings inherit its weights."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import nas
+from estimators import checkpoint as checkpoints
+from estimators.dataset import load, open_saved, save
+from estimators.estimator import Context, Fidelity
+from estimators.sharing.inherited import inherited, open_supernet
+from estimators.sharing.paths import Paths
+from estimators.sharing.supernet import Plan, Supernet
+from estimators.supernet import SupernetEstimator, SupernetTraining
+from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
+from nas.calibration import Failed
+from nas.joint import default_alone, joint_space
+from nas.trust import Trust
+from nas.warm_start import has_say, members_of
+from search_spaces.space import Choice, Float, Int, Space
+
+BOUND = "macs<=2e5"
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Digits in two classes, as an .npz: an epoch takes milliseconds."""
+    digits = load("digits")
+    keep = digits.train.y < 2
+    path = tmp_path_factory.mktemp("data") / "small.npz"
+    np.savez(path, x=digits.train.x[keep][:120], y=digits.train.y[keep][:120])
+    return path
+
+
+@pytest.fixture(scope="module")
+def saved(small, tmp_path_factory):
+    return save(load(small), tmp_path_factory.mktemp("saved") / "data")
+
+
+@pytest.fixture(scope="module")
+def trained(saved):
+    """A supernet of two epochs beside the data, as a run folder has it."""
+    space = joint_space(open_saved(saved), "chain")
+    net = Supernet(space, saved, Plan(2, Paths(macs=2e5)), saved.parent / "supernet.safetensors")
+    net.train()
+    return space, net
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Supernets of two epochs, finals of two."""
+    from nas.plan import Finals
+
+    monkeypatch.setattr("nas.pretraining.COUNTED", 2)
+    monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals(tuple(trials[:1]), 2))
+
+
+def search(small: Path, out: Path, **options) -> nas.Run:
+    return nas.search(small, trials=4, constraints=[BOUND], trackers=[], out=out, **options)
+
+
+def test_a_whole_search_by_its_scores(small, tmp_path, short):
+    run = search(small, tmp_path / "run", estimator="supernet")
+    events = run.history.events
+    assert run.status()["state"] == "finished" and run.status()["trials"]["finished"] == 4
+    assert events["supernet"] == {"epochs": 2, "seconds": None} and events["supernet trained"]["epochs"] == 2
+    searched = [trial for trial in run.history.trials.values() if trial.replicate == 0]
+    assert len({trial.key for trial in searched}) == 4
+    recipes = {tuple(v for p, v in trial.config.items() if p.startswith("recipe.")) for trial in searched}
+    assert len(recipes) == 1
+    finals = [trial for trial in run.history.trials.values() if trial.replicate == 1]
+    assert [trial.last.fidelity.epochs for trial in finals] == [2]
+    assert run.status()["test"]["accuracy"] >= 0.4
+    assert run.settings.ladder == ((1, 1.0, 1.0),)
+    assert run.best.module()(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
+
+
+def test_killed_before_a_score_it_goes_on_with_the_same_weights(small, tmp_path, short, monkeypatch):
+    whole = search(small, tmp_path / "whole", estimator="supernet")
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("nas.study.Study.run", killed)
+        search(small, tmp_path / "parts", estimator="supernet")
+    parts = nas.resume(tmp_path / "parts")
+    scores = [
+        [trial.steps[0].metrics["loss"] for trial in run.history.trials.values() if trial.replicate == 0]
+        for run in (whole, parts)
+    ]
+    assert scores[0] == scores[1]
+
+
+def test_a_score_is_that_of_the_exported_weights(saved, trained, tmp_path):
+    space, _ = trained
+    design = space.decode(space.space.default())
+    context = Context(seed=0, scratch=tmp_path)
+    result = SupernetEstimator(saved).evaluate(design, Fidelity(), context)
+    again = SupernetEstimator(saved).evaluate(design, Fidelity(), context)
+    assert result.metrics == again.metrics and not result.curve
+    weights = tmp_path / result.checkpoint
+    val = open_saved(saved).val
+    metrics, _ = evaluate_split(design, trained_weights(weights), val, standardisation(weights))
+    assert metrics["loss"] == pytest.approx(result.metrics["loss"], abs=1e-4)
+    signal = SupernetEstimator(saved, signal="supernet").evaluate(design, Fidelity(), context)
+    assert dict(signal.metrics) == {"supernet": result.metrics["accuracy"]} and signal.checkpoint is None
+
+
+def test_a_training_begins_with_the_inherited_weights(saved, trained, tmp_path):
+    space, net = trained
+    design = space.decode(space.space.default())
+    state = inherited(net.file, saved, design)
+    own = design.network(0)
+    own.load_state_dict(state)
+    assert set(state) == set(own.state_dict())
+    plain, warm = (
+        TrainEstimator(saved, inherit=file).evaluate(
+            design, Fidelity(1), Context(seed=0, scratch=tmp_path / str(bool(file)), threads=1)
+        )
+        for file in (None, net.file)
+        if (tmp_path / str(bool(file))).mkdir() is None
+    )
+    assert plain.error is None and warm.error is None and plain.metrics != warm.metrics
+
+
+def test_training_in_a_worker_goes_on_where_it_was_stopped(saved, tmp_path):
+    space = joint_space(open_saved(saved), "chain")
+    plan = Plan(3, Paths(macs=2e5))
+    looks = iter([False, True])
+
+    def training(file: Path) -> SupernetTraining:
+        return SupernetTraining(saved, space, plan, file)
+
+    context = Context(seed=0, scratch=tmp_path, epochs=3)
+    stopped = training(tmp_path / "parts").evaluate(
+        None, Fidelity(3), Context(seed=0, scratch=tmp_path, epochs=3, stopping=lambda: next(looks, True))
+    )
+    assert stopped.stopped and stopped.metrics["epochs"] == 1
+    rest = training(tmp_path / "parts").evaluate(None, Fidelity(3), context)
+    whole = training(tmp_path / "whole").evaluate(None, Fidelity(3), context)
+    assert rest.metrics == whole.metrics and rest.metrics["epochs"] == 3
+    files = [checkpoints.load(tmp_path / name).groups["shared"] for name in ("parts", "whole")]
+    assert all(torch.equal(files[0][name], files[1][name]) for name in files[1])
+
+
+def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tmp_path, short, monkeypatch):
+    monkeypatch.setattr("nas.warm_start.COUNTED", 6)
+    monkeypatch.setattr("nas.warm_start.LEAST", 4)
+    monkeypatch.setattr("nas.warm_start.PICKS", 3)
+    run = search(small, tmp_path / "run", warm_start="supernet")
+    event = run.history.events["warm start"]
+    assert event["members"] == ["supernet"] and event["scored"] == 6 and len(event["picks"]) == 3
+    scores = [value for name, value in run.history.events.items() if name.startswith("signals ")]
+    assert scores and all(set(score) == {"supernet"} for score in scores)
+    assert "recipe.optimizer" in run.history.trials[1].config
+
+    def known(tau: float, low: float, macs: float) -> list[Trust]:
+        return [Trust("macs", macs, macs - 0.1, macs + 0.1, 20), Trust("supernet", tau, low, 1.0, 20)]
+
+    assert has_say(known(0.5, 0.1, 0.4), "supernet")
+    assert not has_say(known(0.5, 0.1, 0.6), "supernet")
+    assert not has_say(known(0.5, -0.1, 0.4), "supernet")
+    assert members_of("supernet", "auto", timed=True) == ("supernet",)
+
+
+def test_what_it_cannot_measure_and_too_little_time_are_refused(small, tmp_path):
+    with pytest.raises(
+        ValueError, match="a supernet does not measure memory: it trains no design; use the estimator"
+    ):
+        search(small, tmp_path / "run", estimator="supernet", objectives=["accuracy", "memory"])
+    with pytest.raises(ValueError, match="does not exist; train one first"):
+        open_supernet(tmp_path / "none", small)
+
+
+def test_a_supernet_without_time_says_how_much_it_needs(small, tmp_path, monkeypatch):
+    monkeypatch.setattr("nas.pretraining.Pretraining._epoch_seconds", lambda self: 1e4)
+    with pytest.raises(
+        Failed, match=r"an epoch of the supernet takes about 10000 s here.*give a longer --budget"
+    ):
+        nas.search(small, budget="12s", trackers=[], out=tmp_path / "run", estimator="supernet")
+
+
+def test_the_default_alone_has_the_same_paths():
+    space = Space(
+        rate=Float(0.1, 1.0, default=0.3),
+        depth=Choice(
+            {"d1": Space(a=Int(1, 3)), "d2": Space(a=Int(1, 3), b=Int(2, 4))}, shared=True, default="d2"
+        ),
+        op=Choice({"x": Space(size=Choice((1, 2))), "y": None}),
+    )
+    alone = default_alone(space)
+    assert alone.default() == space.default()
+    assert alone.sample(np.random.default_rng(0)) == space.default() and alone.size == 1
