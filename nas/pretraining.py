@@ -28,6 +28,7 @@ LEAST, MOST = (
     300,
 )  # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 SAMPLE = 16  # designs by whose predicted seconds the epochs are planned
+BESIDES = 1.2  # times the seconds of trainings of the same designs that an epoch is planned to take
 SLACK = 1.5  # times its planned seconds it may take
 
 
@@ -117,7 +118,7 @@ class Pretraining:
         designs = next(paths.draws(self.search_space, self.study.seed, epoch=0, horizon=1))
         model = self.durations.model([])
         assert model is not None  # the calibration is there
-        return sum(model.predict(self._work(design)).median for design in designs) / len(designs)
+        return BESIDES * sum(model.predict(self._work(one)).median for one in designs) / len(designs)
 
     def _work(self, design: Design) -> Any:
         return self.durations.work(design.config, 1, self.durations.images)

@@ -11,7 +11,7 @@ from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Settings
 from nas.history import best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
-from nas.trust import Trust, trusts
+from nas.trust import Trust, has_say, trusts
 
 
 def status_of(
@@ -67,7 +67,7 @@ def status_of(
         "best_fidelity": None if fidelity is None else asdict(fidelity),
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "latency": _latency(events, settings.round),
-        "signals": [_signal(one) for one in trusts(searched, problem, events)],
+        "signals": _signals(trusts(searched, problem, events)),
         "fidelities": [_ranking(one) for one in rungs],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
@@ -87,10 +87,19 @@ def _entry(trial: Trial, metrics: Metrics) -> dict[str, Any]:
     return {"number": trial.number, **descent, "config": dict(trial.config), "metrics": dict(metrics)}
 
 
-def _signal(one: Trust) -> dict[str, Any]:
-    """Return how well a cheap signal ranks what was trained, and whether it is believed."""
-    interval = {"tau": round(one.tau, 3), "low": round(one.low, 3), "high": round(one.high, 3)}
-    return {"signal": one.signal, **interval, "trials": one.n, "trusted": one.earned}
+def _signals(known: Sequence[Trust]) -> list[dict[str, Any]]:
+    """Return how well each cheap signal ranks what was trained, and whether it is believed."""
+    return [
+        {
+            "signal": one.signal,
+            "tau": round(one.tau, 3),
+            "low": round(one.low, 3),
+            "high": round(one.high, 3),
+            "trials": one.n,
+            "trusted": has_say(known, one.signal),
+        }
+        for one in known
+    ]
 
 
 def _ranking(one: Ranking) -> dict[str, Any]:

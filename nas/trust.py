@@ -1,7 +1,8 @@
 """Whether a cheap signal tells the truth: its rank correlation with trained results, as a search runs.
 
 A cheap signal is never trusted unmeasured: published proxies rank one space well and another not at all, and seldom
-better than counting parameters. A signal has earned its say when the interval of its tau lies above 0.
+better than counting parameters. A signal has earned its say when the interval of its tau lies above 0; a supernet,
+which costs a share of the search, has to rank better than parameters and MACs besides.
 
 Notation
     n     trials compared       a, b   (n,) a signal and the results, more is better
@@ -10,7 +11,7 @@ Notation
     tau-b = w^T (A B) w / sqrt(w^T A^2 w  w^T B^2 w)      (Kendall 1945, products by elements)
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -77,6 +78,13 @@ def trusts(
             a, b = np.array(list(values.values())), np.array([results[place] for place in values])
             found.append(Trust(signal, *kendall(a, b), len(a)))
     return found
+
+
+def has_say(known: Sequence[Trust], signal: str) -> bool:
+    """Return whether ``signal`` has earned its say; a supernet only if it ranks better than what is free, too."""
+    own = [one for one in known if one.signal == signal and one.earned]
+    free = [one.tau for one in known if one.signal in FREE]
+    return bool(own) and (signal != SUPERNET or own[0].tau > max(free, default=-1.0))
 
 
 def _voted(scores: Mapping[int, Mapping[str, float]], members: Iterable[str]) -> dict[int, float]:

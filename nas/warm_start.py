@@ -25,7 +25,7 @@ from estimators.proxy import proxies, vote
 from nas.draws import draw
 from nas.executor import Executor, Limits, Task
 from nas.study import Study
-from nas.trust import FREE, SIGNALS, SUPERNET, Trust, trusts
+from nas.trust import SIGNALS, SUPERNET, Trust, has_say, trusts
 from search_spaces.registry import nearest
 from search_spaces.space import Configuration, Value
 
@@ -36,6 +36,7 @@ NONE, VOTE = "none", "vote"
 MEMBERS = ("zico", "naswot", "synflow")  # named before any was measured, see experiments/proxies
 EVENT = "warm start"
 SHARE = 0.02  # of the seconds of a budget, for the sample; scores of trials are a fraction of a training each
+SHARED = 0.1  # the same where a supernet was trained for it, which took more
 SHORTEST = 150.0  # seconds of a budget below which nothing is scored
 LEAST, MOST = (
     32,
@@ -92,11 +93,11 @@ class WarmStart:
         ``seconds`` are those of the budget, None where trials are counted.
         """
         known = self.study.history
-        begun = EVENT in known.events or bool(known.trials)
-        if begun or not self.members or (seconds is not None and seconds < SHORTEST):
+        begun, shared = EVENT in known.events or bool(known.trials), self.members == (SUPERNET,)
+        if begun or not self.members or (seconds is not None and seconds < SHORTEST and not shared):
             return
-        began = self.study.seconds
-        scored = self._sample(None if seconds is None else SHARE * seconds)
+        began, share = self.study.seconds, SHARED if shared else SHARE
+        scored = self._sample(None if seconds is None else share * seconds)
         chosen = picks(scored, self.members) if len(scored) >= LEAST else []
         self.study.note(
             EVENT,
@@ -173,13 +174,6 @@ class WarmStart:
         if left and due(history.starts, earned):
             self.study.enqueue(own_architecture(chosen[len(history.queue)]))
         return known
-
-
-def has_say(known: Sequence[Trust], signal: str) -> bool:
-    """Return whether ``signal`` has earned its say; a supernet only if it ranks better than what is free, too."""
-    own = [one for one in known if one.signal == signal and one.earned]
-    free = [one.tau for one in known if one.signal in FREE]
-    return bool(own) and (signal != SUPERNET or own[0].tau > max(free, default=-1.0))
 
 
 def own_architecture(config: Mapping[str, Value]) -> dict[str, Value]:

@@ -17,8 +17,8 @@ from estimators.supernet import SupernetEstimator, SupernetTraining
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
 from nas.calibration import Failed
 from nas.joint import default_alone, joint_space
-from nas.trust import Trust
-from nas.warm_start import has_say, members_of
+from nas.trust import Trust, has_say
+from nas.warm_start import members_of
 from search_spaces.space import Choice, Float, Int, Space
 
 BOUND = "macs<=2e5"
