@@ -14,6 +14,9 @@ from estimators.loop import Training
 from estimators.mix import Labels
 from estimators.preprocess import Standardise
 from estimators.resident import Images
+from estimators.sharing.inherited import open_supernet
+from estimators.sharing.paths import Paths
+from estimators.sharing.supernet import Plan, Supernet
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
 from search_spaces.architecture import SearchSpace
 from search_spaces.configuration import Configuration
@@ -149,3 +152,20 @@ def test_images_that_do_not_fit_are_sent_batch_by_batch():
 def test_divergence_is_seen_within_the_epoch():
     with pytest.raises(Diverged, match=r"loss (nan|inf) at epoch 1"):
         steps(Recipe("sgd", 1e30, weight_decay=1.0, batch_size=4), torch.float32, recorded=True)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_supernet_trains_here_and_scores_alike_on_the_cpu(digits, design, tmp_path, precision):
+    space = SearchSpace(Chain((1, 8, 8), 10), recipe_space((1, 8, 8), 10, 1_222))
+    file = tmp_path / "supernet.safetensors"
+    net = Supernet(
+        space, digits, Plan(2, Paths(each=2, sandwich=True)), file, device="cuda", precision=precision
+    )
+    net.train()
+    assert all(np.isfinite(net.curve))
+    here, there = (open_supernet(file, digits, device).score(design) for device in ("cuda", "cpu"))
+    assert here["loss"] == pytest.approx(there["loss"], rel=1e-2)
+    started = TrainEstimator(digits, inherit=file).evaluate(
+        design, Fidelity(1), Context(seed=0, scratch=tmp_path, device="cuda")
+    )
+    assert started.error is None
