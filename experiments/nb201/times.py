@@ -10,7 +10,7 @@ import numpy as np
 from experiments.nb201.pairs import OPS
 from nas.operators import mutate
 from search_spaces.architecture import Architecture, Design, SearchSpace
-from search_spaces.canonical import block_text
+from search_spaces.canonical import least
 from search_spaces.describe import describe
 from search_spaces.graph import Graph, Node
 from search_spaces.recipe import recipe_space
@@ -27,7 +27,7 @@ def microseconds(call: Callable[[Any], object], make: Callable[[], Sequence[Any]
     means = []
     for _ in range(REPEATS):
         items = make()
-        block_text.cache_clear()
+        least.cache_clear()
         began = time.process_time()
         for item in items:
             call(item)
