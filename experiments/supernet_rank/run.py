@@ -26,12 +26,13 @@ from estimators.zero_cost import score as proxy_scores
 from experiments.curves.record import images
 from experiments.record import Record, code_hash
 from experiments.supernet_rank.ranks import Interval, ceiling, interval, tau, top
-from experiments.supernet_rank.truth import DESIGNS, EPOCHS, MOST, SIDE, designs, fill, rows, space_of
+from experiments.supernet_rank.truth import DESIGNS, EPOCHS, MOST, SIDE, designs, fill, rows, space_of, train
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.supernet_rank.run"
 PROXY = "zico"  # named before any supernet was trained: the best single one of experiments/proxies
 TRAININGS = 10  # designs whose training a supernet may cost
+WARMED = 20  # designs that are trained from inherited weights
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_rank/truth.py")
 VARIANTS: Mapping[str, Mapping[str, Any]] = {  # what differs from "single", which is the claim
     "single": {},
@@ -58,7 +59,7 @@ def scored(name: str, variant: str, data: Path, folder: Path, *, epochs: int, nu
     macs = MOST[name] * space.measure(space.space.default())["macs"]
     plan = plan_of(variant, macs, epochs)
     trained = "single" if variant == "batch statistics" else variant
-    file = folder / f"{name}-{trained}-{epochs}-{code_hash(*MEASURED)}.safetensors"
+    file = supernet_file(folder, name, trained, epochs)
     net, times = Supernet(space, data, plan, file, precision="float32"), file.with_suffix(".json")
     clock = [time.process_time()]
     spent: list[float] = json.loads(times.read_text()) if times.exists() else []
@@ -169,6 +170,38 @@ def space_shown(name: str, record: Record, data: Path, only: list[str]) -> None:
         record.add(f"{name}: free", {"scores": free(name, data, number)})
     supernets = {v: found for v in VARIANTS if (found := record.run(f"{name}: {v}")) is not None}
     Shown(record, name, rows(truth)).everything(supernets, record.run(f"{name}: free")["scores"])
+    warm(name, record, data, folder)
+
+
+def supernet_file(folder: Path, name: str, variant: str, epochs: int) -> Path:
+    """Return where a supernet lies while this code is what it was trained by."""
+    return folder / f"{name}-{variant}-{epochs}-{code_hash(*MEASURED)}.safetensors"
+
+
+def warm(name: str, record: Record, data: Path, folder: Path) -> None:
+    """Train designs from inherited weights, and show after how many epochs they have what scratch has in the end."""
+    file = supernet_file(folder, name, "single", TRAININGS * EPOCHS)
+    scratch = {row["number"]: row for row in rows(HERE / f"truth-{name}.jsonl") if row["seed"] == 0}
+    chosen = [known for known in designs(name, open_saved(data), DESIGNS[name][0])][:WARMED]
+    for known in chosen:
+        if record.run(f"{name}: warm {known.number}") is None:
+            record.add(
+                f"{name}: warm {known.number}", train(known, data, seed=0, epochs=EPOCHS, inherit=file)
+            )
+    epochs = []
+    for known in chosen:
+        goal = scratch[known.number]["curve"][-1][0]
+        curve = [accuracy for accuracy, _ in record.run(f"{name}: warm {known.number}")["curve"]]
+        epochs.append(next((at + 1 for at, accuracy in enumerate(curve) if accuracy >= goal), EPOCHS))
+    share = float(np.mean(epochs)) / EPOCHS
+    text = f"{name}: share of the {EPOCHS} epochs from scratch that inherited weights need, {WARMED} designs"
+    record.show(text, share, "<= 0.5", share <= 0.5, seeds=[0], command=COMMAND)
+    seconds = np.mean([row["curve"][-1][1] for row in scratch.values()])
+    spent = record.run(f"{name}: single")["seconds"]
+    whole = share + spent / (WARMED * float(seconds))
+    text = f"{name}: the same with the supernet's training shared among them"
+    record.show(text, whole, "reported", True, seeds=[0], command=COMMAND)
+    print(f"{name}: {share:.2f} of the epochs, {whole:.2f} with the supernet's own training", flush=True)
 
 
 def quick(place: Path) -> None:

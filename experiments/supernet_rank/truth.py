@@ -5,6 +5,7 @@ Networks alone differ, so that what is ranked is what a supernet shares.
 """
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -59,9 +60,10 @@ def designs(name: str, data: Dataset, number: int) -> Iterator[Known]:
 
 
 def train(known: Known, data: Path, *, seed: int, epochs: int, inherit: Path | None = None) -> dict[str, Any]:
-    """Return accuracies and CPU seconds by epoch of ``known`` trained with ``seed`` on one thread."""
-    import time
+    """Return accuracies and CPU seconds by epoch of ``known`` trained with ``seed`` on one thread.
 
+    With ``inherit`` it begins with the weights of the supernet in that file.
+    """
     points: list[list[float]] = []
     began = time.process_time()
 
@@ -72,7 +74,7 @@ def train(known: Known, data: Path, *, seed: int, epochs: int, inherit: Path | N
         context = Context(
             seed=seed, scratch=Path(scratch), epochs=epochs, horizon=epochs, threads=1, report=report
         )
-        estimator = TrainEstimator(data, precision="float32")
+        estimator = TrainEstimator(data, precision="float32", inherit=inherit)
         result = estimator.evaluate(known.design, Fidelity(epochs), context)
     about = {
         "number": known.number,
