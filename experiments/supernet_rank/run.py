@@ -182,7 +182,7 @@ def warm(name: str, record: Record, data: Path, folder: Path) -> None:
     """Train designs from inherited weights, and show after how many epochs they have what scratch has in the end."""
     file = supernet_file(folder, name, "single", TRAININGS * EPOCHS)
     scratch = {row["number"]: row for row in rows(HERE / f"truth-{name}.jsonl") if row["seed"] == 0}
-    chosen = [known for known in designs(name, open_saved(data), DESIGNS[name][0])][:WARMED]
+    chosen = list(designs(name, open_saved(data), DESIGNS[name][0]))[:WARMED]
     for known in chosen:
         if record.run(f"{name}: warm {known.number}") is None:
             record.add(
