@@ -13,9 +13,10 @@ Notation
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from typing import Any
 
 from search_spaces.block import Block, expanded, unfolded, walk
 from search_spaces.canonical import canonical_order
@@ -55,11 +56,12 @@ class Place:
     kernels: str = ""
 
 
-def placed(graph: Graph, shape: Shape) -> Placed:
+def placed(graph: Graph, shape: Shape, *, apart: bool = False) -> Placed:
     """Return ``graph``, for images of ``shape``, in canonical order and under canonical names.
 
-    Equal for graphs of equal key, but for nodes that an automorphism exchanges. A graph whose output no image reaches
-    is a ``ValueError``: its weights do no work.
+    Equal for graphs of equal key, but for nodes that an automorphism exchanges. With ``apart`` primitive ops of
+    different kernels have different names. A graph whose output no image reaches is a ``ValueError``: its weights do no
+    work.
     """
     if not graph.reached:
         raise ValueError(
@@ -68,7 +70,7 @@ def placed(graph: Graph, shape: Shape) -> Placed:
     graph = graph.simplified()
     labels, edges, nodes = rows(graph)
     order = canonical_order(labels, edges)
-    names = _names(graph, shape, [nodes[row] for row in order])
+    names = _names(graph, shape, [node for row in order if (node := nodes[row]) is not None], apart)
     called: dict[int, str] = {0: graph.nodes[0].name}
     made = [graph.nodes[0]]
     rank = {row: place for place, row in enumerate(order)}
@@ -85,26 +87,55 @@ def placed(graph: Graph, shape: Shape) -> Placed:
     return Placed(Graph(tuple(made), output), shape, graph, names)
 
 
-def _names(graph: Graph, shape: Shape, ordered: list[Node | None]) -> dict[str, str]:
-    """Return the new names of nodes with weights; ``ordered`` are the nodes in canonical order."""
-    weighted = {node.name for node, op, inputs, _ in walk(graph, shape) if op.parameters(*inputs)}
-    depths: dict[str, dict[str, int]] = {graph.nodes[0].name: {}}  # node -> unit -> weighted ops up to it
-    for node in graph.nodes[1:]:
-        own: dict[str, int] = {}
+def _names(graph: Graph, shape: Shape, ordered: list[Node], apart: bool) -> dict[str, str]:
+    """Return the new names of nodes with weights; ``ordered`` are the nodes in canonical order.
+
+    Of nodes side by side that would share a name those of the larger kernel come first, then those with more to follow:
+    so the first name is that of a node which stands alone there, whatever joins it.
+    """
+    visits = list(walk(graph, shape))
+    weighted = {node.name for node, op, inputs, _ in visits if op.parameters(*inputs)}
+    blocks = {node.name for node, op, _, _ in visits if isinstance(op, Block)}
+    before = _depths(graph.nodes, {node.name: node.inputs for node in graph.nodes}, weighted)
+    readers: dict[str, list[str]] = {node.name: [] for node in graph.nodes}
+    for node in graph.nodes:
         for source in node.inputs:
-            for unit, depth in depths[source].items():
-                own[unit] = max(own.get(unit, 0), depth)
-        if node.name in weighted:
-            own[_unit(node)] = own.get(_unit(node), 0) + 1
-        depths[node.name] = own
+            readers[source].append(node.name)
+    after = _depths(graph.nodes[::-1], readers, weighted)
+
+    def kernel(node: Node) -> Any:
+        return dict(node.attrs).get("kernel", 0)
+
     names: dict[str, str] = {}
     taken: Counter[str] = Counter()
-    for one in ordered:
-        if one is not None and one.name in weighted:
-            name = f"{_unit(one)}_{one.op.replace('-', '_')}{depths[one.name][_unit(one)] - 1}"
+    for one in sorted(ordered, key=lambda node: (-kernel(node), -after[node.name])):
+        if one.name in weighted:
+            name = f"{_unit(one)}_{one.op.replace('-', '_')}{before[one.name] - 1}"
+            if apart and one.name not in blocks and kernel(one):
+                name += f"_k{kernel(one)}"
             names[one.name] = f"{name}_{taken[name]}" if taken[name] else name
             taken[name] += 1
     return names
+
+
+def _depths(
+    nodes: Sequence[Node], linked: Mapping[str, Sequence[str]], weighted: Collection[str]
+) -> dict[str, int]:
+    """Return how many ``weighted`` nodes of its unit lie on the longest path up to each of ``nodes``, itself among them.
+
+    A node stands after those that it is ``linked`` to.
+    """
+    found: dict[str, int] = {}
+    by_unit: dict[str, dict[str, int]] = {}
+    for node in nodes:
+        own: dict[str, int] = {}
+        for other in linked[node.name]:
+            for unit, depth in by_unit[other].items():
+                own[unit] = max(own.get(unit, 0), depth)
+        if node.name in weighted:
+            own[_unit(node)] = own.get(_unit(node), 0) + 1
+        by_unit[node.name], found[node.name] = own, own.get(_unit(node), 0)
+    return found
 
 
 def _unit(node: Node) -> str:

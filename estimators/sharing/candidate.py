@@ -33,7 +33,7 @@ class Candidate:
             raise ValueError(
                 f"design {design.key}: networks built by a function share no weights; describe the space as graphs"
             )
-        self._placed = placed(design.graph, design.shape)
+        self._placed = placed(design.graph, design.shape, apart=shared.kernels == "apart")
         self.network = Network(self._placed.graph, design.shape, modules=_module)
         self.cuts: tuple[Cut, ...] = tuple(
             cut for place in places(self._placed) for cut in shared.cuts(place)
