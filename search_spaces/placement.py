@@ -121,7 +121,7 @@ def _names(graph: Graph, shape: Shape, ordered: list[Node], apart: bool) -> dict
 def _depths(
     nodes: Sequence[Node], linked: Mapping[str, Sequence[str]], weighted: Collection[str]
 ) -> dict[str, int]:
-    """Return how many ``weighted`` nodes of its unit lie on the longest path up to each of ``nodes``, itself among them.
+    """Return how many ``weighted`` nodes of its unit lie on the longest path up to each of ``nodes``, with itself.
 
     A node stands after those that it is ``linked`` to.
     """
