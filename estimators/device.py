@@ -84,13 +84,18 @@ def optimizer_kernel(name: str, device: torch.device) -> dict[str, bool]:
 
 
 @contextmanager
-def kernels(*, exact: bool) -> Iterator[None]:
-    """Choose kernels of convolutions and products on CUDA: full float32 to score, tuned and TF32 to train."""
+def kernels(*, exact: bool, tuned: bool | None = None) -> Iterator[None]:
+    """Choose kernels of convolutions and products on CUDA: full float32 to score, tuned and TF32 to train.
+
+    To be ``tuned`` costs time for each new shape; it may be left out of a training whose shapes change.
+    """
     if not torch.cuda.is_available():
         yield
         return
     products, before = torch.backends.cuda.matmul, torch.backends.cuda.matmul.allow_tf32
-    with torch.backends.cudnn.flags(enabled=True, benchmark=not exact, allow_tf32=not exact):
+    with torch.backends.cudnn.flags(
+        enabled=True, benchmark=not exact if tuned is None else tuned, allow_tf32=not exact
+    ):
         products.allow_tf32 = not exact
         try:
             yield

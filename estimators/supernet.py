@@ -11,13 +11,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 
 from estimators import checkpoint as checkpoints
 from estimators.checkpoint import Checkpoint
 from estimators.device import keep_memory
+from estimators.divergence import Diverged
 from estimators.estimator import Context, Estimator, Fidelity, Result, estimators
 from estimators.score import FROM_LOGITS
+from estimators.sharing import FILE
 from estimators.sharing.inherited import open_supernet
 from estimators.sharing.supernet import Plan, Supernet
 from estimators.watch import Stopped, watch
@@ -26,15 +29,14 @@ from search_spaces.architecture import SearchSpace
 if TYPE_CHECKING:
     from search_spaces.architecture import Design
 
-FILE = "supernet.safetensors"  # beside the folder of the data set, if no other file is named
-
 
 @estimators.register("supernet")
 class SupernetEstimator(Estimator):
     """Score on the data set saved in ``data`` with the supernet in ``file``; nothing is trained.
 
-    The metrics are the four that follow from the logits. The checkpoint holds the weights that were scored: a network
-    that can be exported, or trained on. With ``signal`` there is none: the one metric is the accuracy, under that name.
+    The metrics are the four that follow from the logits, in float32 whatever the ``precision``. The checkpoint holds
+    the weights that were scored: a network that can be exported, or trained on. With ``signal`` there is none, and the
+    one metric is the accuracy, under that name.
     """
 
     axes = ()
@@ -63,10 +65,18 @@ class SupernetEstimator(Estimator):
         torch.set_num_threads(context.threads)
         scorer = open_supernet(self.file, self.data, context.device)
         metrics, candidate = scorer.judged(design)
+        if not np.isfinite(metrics["loss"]):
+            return Result(error=f"nan: loss {metrics['loss']}", seconds=time.monotonic() - began)
         if self.signal is not None:
             return Result(metrics={self.signal: metrics["accuracy"]}, seconds=time.monotonic() - began)
         standardise = scorer.standardise(design)
-        values: Mapping[str, Any] = {"curve": [metrics], "steps": 0, "optimizer": "", **asdict(standardise)}
+        state = {
+            "curve": [metrics],
+            "steps": 0,
+            "optimizer": "",
+            "scaler": {},
+        }  # of a training that begins with it
+        values: Mapping[str, Any] = {**state, **asdict(standardise)}
         name = "scored.safetensors"
         checkpoints.save(context.scratch / name, Checkpoint({"network": candidate.cut_out()}, values))
         return Result(metrics=metrics, checkpoint=name, seconds=time.monotonic() - began)
@@ -89,7 +99,10 @@ class SupernetTraining(Estimator):
         self.data, self.space, self.plan, self.file, self.precision = str(data), space, plan, file, precision
 
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
-        """Train to the end of the plan; the metrics are the mean loss of the last epoch, and how many there were."""
+        """Train to ``fidelity.epochs``; the metrics are the mean loss of the last epoch, and how many there were.
+
+        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``.
+        """
         began = time.monotonic()
         torch.set_num_threads(context.threads)
         net = Supernet(
@@ -100,15 +113,20 @@ class SupernetTraining(Estimator):
             seed=context.seed,
             device=context.device,
             precision=self.precision,
+            memory=context.memory,
         )
-        stopped = False
+        stopped, error = False, None
         try:
             with torch.random.fork_rng(devices=[]):
-                net.train(watch=watch(context, began), report=context.report)
+                net.train(watch=watch(context, began), report=context.report, epochs=fidelity.epochs)
         except Stopped:
             stopped = True
+        except (TimeoutError, Diverged) as reason:
+            error = f"{'nan' if isinstance(reason, Diverged) else 'timeout'}: {reason}"
+        except (MemoryError, torch.OutOfMemoryError) as reason:
+            error = f"memory: {' '.join(str(reason).split())[:300] or 'an allocation failed'}"
         metrics = {"epochs": float(len(net.curve)), **({"train_loss": net.curve[-1]} if net.curve else {})}
-        return Result(metrics=metrics, stopped=stopped, seconds=time.monotonic() - began)
+        return Result(metrics=metrics, stopped=stopped, error=error, seconds=time.monotonic() - began)
 
     def prepare(self) -> None:
         """Set up the process before its first evaluation."""

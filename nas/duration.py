@@ -38,12 +38,16 @@ class Durations:
         self._decode, self.images, self.val = decode, images, val
         self._rows: list[tuple[Work, float]] = []
         if cost is not None:
-            counts = cost.measured or [min(images, count) for count in (FEW, MANY)]  # of runs of before
-            self._rows = [(self.work(default, 1, count), cost.seconds(count)) for count in counts]
+            self.learn(default, cost)
         self._known: dict[int, tuple[Work, float]] = {}
         # of steps that were ended: seconds they took at least
         self._least: dict[int, tuple[Work, float]] = {}
         self._fitted: tuple[int, Seconds] | None = None
+
+    def learn(self, default: Configuration, cost: Cost) -> None:
+        """Know what an epoch of the ``default`` design was measured to take."""
+        counts = cost.measured or [min(self.images, count) for count in (FEW, MANY)]  # of runs of before
+        self._rows = [(self.work(default, 1, count), cost.seconds(count)) for count in counts]
 
     def work(self, config: Configuration, epochs: int, images: float) -> Work:
         """Return the work of training the design of ``config`` for so many passes over so many images."""

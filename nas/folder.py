@@ -7,6 +7,7 @@ tensorboard/    events        best/   the exported model        supernet.safeten
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import yaml
 
 from estimators.estimator import Fidelity, estimators
 from estimators.metric import METRICS
+from estimators.sharing import FILE
 from nas.checkpoints import parse_bytes
 from nas.executor import executors
 from nas.scheduler import schedulers
@@ -226,7 +228,7 @@ class Folder:
 
     @property
     def supernet(self) -> Path:
-        return self.path / "supernet.safetensors"
+        return self.path / FILE
 
     @property
     def best(self) -> Path:
@@ -249,7 +251,8 @@ class Folder:
         """Remove what killed processes left half-written; only while no other process works on the run."""
         for partial in self.checkpoints.glob("*/*.tmp"):
             partial.unlink(missing_ok=True)
-        for partial in (*self.path.glob(".status.json.*"), *self.path.glob(".config.yaml.*")):
+        ours = (".status.json.*", ".config.yaml.*", "supernet.safetensors.*.tmp")
+        for partial in itertools.chain.from_iterable(self.path.glob(pattern) for pattern in ours):
             partial.unlink(missing_ok=True)
         shutil.rmtree(self.path / ".best.new", ignore_errors=True)
 

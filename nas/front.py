@@ -216,6 +216,7 @@ def _planned(
     from nas.shortage import limit_at_start
 
     search_space = _search_space(settings, partial, own)
+    _check_supernet(settings, search_space, partial)
     executor = executors.get(settings.executor)()
     try:
         if (budget := settings.budget) is None:
@@ -245,6 +246,20 @@ def _planned(
     ladder = spaced(ladder, schedulers.get(settings.scheduler).spacing) if kind.trains else (Fidelity(),)
     rows = tuple((one.epochs, one.data, one.side) for one in ladder)
     return replace(settings, ladder=rows), executor
+
+
+def _check_supernet(settings: Settings, search_space: "SearchSpace", folder: Folder) -> None:
+    """Raise a ``ValueError`` where the scores of a supernet are asked for and there can be none."""
+    from nas.session import build_estimator
+    from nas.trust import SUPERNET
+
+    build_estimator(settings, folder, without=("latency",))
+    wanted = SUPERNET in (settings.estimator, settings.warm_start)
+    if wanted and search_space.decode(search_space.space.default()).graph is None:
+        raise ValueError(
+            f"space {settings.space!r} has no supernet: networks built by a function share no weights; describe the "
+            "space as graphs (search_spaces.architecture.Architecture), or leave the supernet out"
+        )
 
 
 def _timed(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from estimators.estimator import Context, Fidelity
+from estimators.estimator import Context, Fidelity, Result
 from estimators.sharing.paths import Paths
 from estimators.sharing.supernet import Plan
 from estimators.supernet import SupernetTraining
@@ -23,10 +23,9 @@ from search_spaces.architecture import Design, SearchSpace
 EVENT, DONE = "supernet", "supernet trained"
 SHARES = {"estimator": 0.5, "signal": 0.25}  # of the seconds of the search, by what the scores are for
 COUNTED = 30  # epochs under a budget of trials
-LEAST, MOST = (
-    5,
-    300,
-)  # epochs: with fewer it has learned nothing, and more are seldom better than more designs
+# epochs: with fewer it has learned nothing, and more are seldom better than more designs
+LEAST, MOST = 5, 300
+PIECES = 20  # parts in which it is trained
 SAMPLE = 16  # designs by whose predicted seconds the epochs are planned
 BESIDES = 1.2  # times the seconds of trainings of the same designs that an epoch is planned to take
 SLACK = 1.5  # times its planned seconds it may take
@@ -61,23 +60,41 @@ class Pretraining:
         self.settings, self.memory = settings, memory
 
     def run(self, seconds: float | None) -> None:
-        """Train what is left of it, given the ``seconds`` of the search; raises ``Failed`` if it cannot be trained."""
+        """Train what is left of it, given the ``seconds`` of the search; raises ``Failed`` if it cannot be trained.
+
+        After each of ``PIECES`` parts what it took is stored: after a kill the time goes on where it was.
+        """
         events = self.study.history.events
         if DONE in events and self.folder.supernet.exists():
             return
         if EVENT not in events:
-            self.study.note(EVENT, self._planned(seconds))
+            self.study.note(EVENT, {**self._planned(seconds), "reached": 0, "spent": 0.0})
         plan = self.study.history.events[EVENT]
-        context = Context(
-            seed=self.study.seed,
-            scratch=self.folder.checkpoints / "supernet",
-            epochs=plan["epochs"],
-            deadline=plan["seconds"],
-            partial=True,
-            **self.settings,
-        )
-        grace = Limits().grace
-        limits = Limits(None if plan["seconds"] is None else plan["seconds"] + grace, self.memory)
+        while plan["reached"] < plan["epochs"]:
+            result = self._part(plan)
+            if result.error is not None:
+                raise Failed(
+                    f"the supernet could not be trained: {result.error}; use another space, or the estimator 'train'"
+                )
+            reached = int(result.metrics["epochs"])
+            plan = {**plan, "reached": reached, "spent": round(plan["spent"] + result.seconds, 3)}
+            self.study.note(EVENT, plan)
+            if result.stopped:
+                break
+        if plan["reached"] < min(LEAST, plan["epochs"]):
+            raise Failed(
+                f"{plan['reached']} epochs of the supernet ended in {plan['spent']:.0f} s, and {LEAST} are the least; "
+                "give a longer --budget, or the estimator 'train'"
+            )
+        self.study.note(DONE, {"epochs": plan["reached"], "seconds": plan["spent"]})
+
+    def _part(self, plan: Mapping[str, Any]) -> Result:
+        """Train the next part; at the end of the time its last whole epoch counts."""
+        upto = min(plan["epochs"], plan["reached"] + math.ceil(plan["epochs"] / PIECES))
+        limits = Limits(memory=self.memory)
+        if plan["seconds"] is not None:  # with time to save, or to be ended, before it is up
+            left = max(plan["seconds"] - plan["spent"], 1.0)
+            limits = replace(limits, seconds=left - min(limits.grace, left / 10))
         training = SupernetTraining(
             self.folder.data,
             self.search_space,
@@ -85,17 +102,14 @@ class Pretraining:
             self.folder.supernet,
             precision=self.precision,
         )
-        result = self.executor.submit(
-            Task(training, None, Fidelity(plan["epochs"]), context, limits)
-        ).result()
-        reached = int(result.metrics.get("epochs", 0))
-        if result.error is not None or not reached:
-            cause = result.error or f"not one epoch ended in {plan['seconds']:.0f} s"
-            raise Failed(
-                f"the supernet could not be trained: {cause}; give a longer --budget, or another estimator"
-            )
-        about = {"epochs": reached, "loss": result.metrics["train_loss"], "seconds": round(result.seconds, 3)}
-        self.study.note(DONE, about)
+        context = Context(
+            seed=self.study.seed,
+            scratch=self.folder.checkpoints / "supernet",
+            epochs=upto,
+            partial=True,
+            **self.settings,
+        )
+        return self.executor.submit(Task(training, None, Fidelity(upto), context, limits)).result()
 
     def _planned(self, seconds: float | None) -> dict[str, Any]:
         """Return the epochs, and the seconds that they may take."""
@@ -105,17 +119,20 @@ class Pretraining:
         epoch = self._epoch_seconds()
         epochs = min(MOST, int(allowed / epoch))
         if epochs < LEAST:
-            needed = math.ceil(LEAST * epoch / SHARES[self.role])
             raise Failed(
-                f"an epoch of the supernet takes about {epoch:.0f} s here, and {LEAST} are the least: the search has "
-                f"{seconds:.0f} s and needs {needed}; give a longer --budget, or the estimator 'train'"
+                f"an epoch of the supernet takes about {epoch:.0f} s here, and {LEAST} are the least: that is "
+                f"{LEAST * epoch / allowed:.1f} times what it may have; give a --budget so much longer, or the "
+                "estimator 'train'"
             )
         return {"epochs": epochs, "seconds": SLACK * allowed}
 
     def _epoch_seconds(self) -> float:
         """Return the seconds of an epoch: the mean of what designs that it would train on are predicted to take."""
         paths = replace(self._paths(), each=SAMPLE)
-        designs = next(paths.draws(self.search_space, self.study.seed, epoch=0, horizon=1))
+        try:
+            designs = next(paths.draws(self.search_space, self.study.seed, epoch=0, horizon=1))
+        except ValueError as error:
+            raise Failed(f"the supernet could not be trained: {error}") from None
         model = self.durations.model([])
         assert model is not None  # the calibration is there
         return BESIDES * sum(model.predict(self._work(one)).median for one in designs) / len(designs)

@@ -16,7 +16,7 @@ from estimators.dataset import Dataset, open_saved
 from estimators.device import find_device
 from estimators.estimator import Estimator, Fidelity, Result, estimators
 from estimators.metric import METRICS
-from nas.calibration import Failed, threads
+from nas.calibration import Failed, calibrate, threads
 from nas.checkpoints import folder_of, share_of_disk
 from nas.draws import features, known_of
 from nas.duration import Durations
@@ -267,6 +267,8 @@ class Session:
         settings, seconds = self.settings, None
         if settings.budget is not None:
             seconds = search_end(settings.began, settings.budget, self.cost, len(self.dataset.train))
+        if settings.budget is not None and self.cost is None and not self.estimator.trains:
+            self._time_default()
         budget = Budget(settings.trials, seconds)
         if self.pretraining is not None:
             self.pretraining.run(None if seconds is None else seconds - self.study.seconds)
@@ -284,6 +286,23 @@ class Session:
         )
         if self._ranked < self.study.history.results:
             self.study.compare(self._rank())
+
+    def _time_default(self) -> None:
+        """Measure what an epoch costs in a run that was begun without a budget of time, and trains no design."""
+        estimator, images = (
+            build_estimator(self.settings, self.folder, training=True),
+            len(self.dataset.train),
+        )
+        self.cost = calibrate(
+            estimator,
+            self.search_space,
+            self.executor,
+            self.folder,
+            images,
+            self.settings.device,
+            self.watched,
+        )
+        self.durations.learn(self.search_space.space.default(), self.cost)
 
     def _measure_front(self) -> None:
         """Measure the latency of what the search has found, now that nothing else is at work.

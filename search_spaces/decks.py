@@ -46,8 +46,9 @@ class Decks:
     def _shuffled(self, parameter: Parameter) -> list[float]:
         """Return places in [0, 1], one in each value of ``parameter`` that is open, in random order."""
         if parameter.size > LARGE:
-            strata = self.rng.permutation(STRATA) + self.rng.random(STRATA)
-            return [float(unit) for unit in strata / STRATA]
+            units = (self.rng.permutation(STRATA) + self.rng.random(STRATA)) / STRATA
+            low = 1 - self.opened if ordered(parameter) else 0.0
+            return [float(low + (1 - low) * unit) for unit in units]
         values = list(parameter.values)
         if ordered(parameter):
             values = values[int((1 - self.opened) * (len(values) - 1) + 0.5) :]

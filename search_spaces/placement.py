@@ -9,7 +9,8 @@ units by where they stand in the network; what varies within one may be written 
 Notation
     place    name of the tensors of one layer in the supernet
     mark     how features are arranged, where a leading slice of more of them would be others, and of which unit they
-             are: what reads the features of one unit shares no weights with what reads those of another
+             are: what reads the features of one unit shares no weights with what reads those of another. A sum is of
+             the unit of its last input
 """
 
 from collections import Counter
@@ -164,7 +165,8 @@ def places(network: Placed) -> Iterator[Place]:
     for node, op, inputs, _ in walk(graph, network.shape):
         own = _unit(node)
         mark, unit = marks[node.inputs[-1]]
-        mark = op.arrangement(*inputs) or mark
+        if arrangement := op.arrangement(*inputs):
+            mark = _arranged(arrangement, [marks[source] for source in node.inputs])
         layers = layers_of(op, inputs)
         kept = 0
         for at, layer in enumerate(layers):
@@ -177,6 +179,12 @@ def places(network: Placed) -> Iterator[Place]:
             if layer.kind in MIXING and not _depthwise(layer):
                 mark, unit = "", own
         marks[node.name] = mark, unit
+
+
+def _arranged(arrangement: str, read: Sequence[tuple[str, str]]) -> str:
+    """Return the mark of features in ``arrangement`` of what is ``read``: arrangements and units of the inputs."""
+    plain = not any(mark for mark, _ in read) and len({unit for _, unit in read}) == 1
+    return arrangement if plain else f"{arrangement} of {', '.join(' '.join(one).strip() for one in read)}"
 
 
 def _parts(op: Op, layer: Layer) -> int:

@@ -191,3 +191,22 @@ def test_a_constrained_space_keeps_its_constraints():
 def test_no_weights_means_no_places():
     nodes = (Node.make("image", "input"), Node.make("pool", "global-pool", ["image"]))
     assert list(places(placed(Graph(nodes, "pool"), SHAPE))) == []
+
+
+def test_a_concatenation_is_told_by_all_that_it_holds():
+    def reader(*joins: tuple[str, tuple[str, ...]], **filters: int) -> str:
+        nodes = [Node.make("image", "input")]
+        nodes += [Node.make(name, "conv", ["image"], filters=width) for name, width in filters.items()]
+        nodes += [Node.make(name, "concat", list(inputs)) for name, inputs in joins]
+        nodes.append(Node.make("flat", "flatten", [joins[-1][0] if joins else nodes[-1].name]))
+        nodes.append(Node.make("out", "linear", ["flat"], units=3))
+        return list(places(placed(Graph(tuple(nodes), "out"), SHAPE)))[-1].name
+
+    names = [
+        reader(("p", ("a", "b")), ("q", ("p", "c")), a=8, b=8, c=8),
+        reader(("q", ("a", "c")), a=16, c=8),
+        reader(("q", ("a", "c")), a=8, c=16),
+        reader(("q", ("b", "c")), b=16, c=8),
+        reader(c=24),
+    ]
+    assert len(set(names)) == len(names)

@@ -20,6 +20,7 @@ from estimators.sharing.weights import KERNELS, SharedWeights, inside
 from nas.joint import joint_space
 from search_spaces.architecture import Architecture, Design, SearchSpace, family
 from search_spaces.configuration import Configuration
+from search_spaces.decks import Decks, end
 from search_spaces.graph import Graph, Node
 from search_spaces.recipe import Recipe, recipe_space
 from search_spaces.space import Choice, Space
@@ -142,9 +143,10 @@ def test_elements_outside_the_sampled_views_stay_bit_by_bit(name, optimizer, eac
     assert moved > 1000 or name == "tower"
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_one_candidate_alone_is_trained_as_its_own_network(optimizer):
-    space, shared = space_of("chain"), SharedWeights()
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])
+@pytest.mark.parametrize("name", ["chain", "vit"])
+def test_one_candidate_alone_is_trained_as_its_own_network(name, optimizer):
+    space, shared = space_of(name), SharedWeights()
     designs = designs_of(space, 20)
     for other in designs:
         Candidate(other, shared)
@@ -164,7 +166,7 @@ def test_one_candidate_alone_is_trained_as_its_own_network(optimizer):
     ours, theirs = Candidate(designs[3], shared).cut_out(), own.network.state_dict()
     for name, tensor in theirs.items():
         if "running" not in name and "num_batches" not in name:
-            torch.testing.assert_close(ours[name], tensor, rtol=2e-2, atol=2e-3)
+            torch.testing.assert_close(ours[name], tensor, rtol=2e-2, atol=5e-4)
 
 
 def test_the_fused_optimizers_would_write_beside_a_view():
@@ -251,12 +253,18 @@ def test_tensors_that_grow_keep_what_they_held():
     training = SharedTraining(shared, Recipe.parse(space.space.default().part("recipe")), OWN)
     z, labels = torch.randn(6, *SHAPE), Labels(torch.arange(6) % 4)
     training.step(z, labels, 1.0, [small])
-    before = {name: tensor.clone() for name, tensor in Candidate(small, shared).parameters().items()}
+    early = Candidate(small, shared)
+    before = {name: tensor.clone() for name, tensor in early.parameters().items()}
     Candidate(large, shared)
-    after = Candidate(small, shared).parameters()
+    after, later = Candidate(small, shared).parameters(), early.parameters()
     assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(torch.equal(before[name], later[name]) for name in before)
     training.step(z, labels, 1.0, [large])
-    training.step(z, labels, 1.0, [small])
+    moved = early.parameters()
+    assert any(not torch.equal(before[name], moved[name]) for name in before)
+    assert {name: m["exp_avg"].shape for name, m in training.moments.items()} == {
+        name: shared.tensors[name].shape for name in training.moments
+    }
 
 
 def test_unknown_kernels_and_sampling_are_refused():
@@ -275,11 +283,11 @@ def digits(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "paths",
-    [Paths(), Paths(each=2, sampling="random"), Paths(sandwich=True, shrink=0.5)],
+    [Paths(macs=3e5), Paths(each=2, sampling="random", macs=3e5), Paths(sandwich=True, shrink=0.5, macs=3e5)],
     ids=["fair", "random", "sandwich"],
 )
 def test_interrupted_training_ends_with_the_weights_of_the_uninterrupted(digits, tmp_path, paths):
-    space = joint_space(load("digits", seed=0), "chain")
+    space = SearchSpace(Tower((1, 8, 8), 10), recipe_space((1, 8, 8), 10, 1000))
     whole = Supernet(space, digits, Plan(3, paths), tmp_path / "whole.safetensors")
     whole.train()
 
@@ -313,19 +321,21 @@ def test_interrupted_training_ends_with_the_weights_of_the_uninterrupted(digits,
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_trains_by_the_same_lines(digits, tmp_path, precision):
     space = joint_space(load("digits", seed=0), "chain")
-    one = Supernet(space, digits, Plan(1), tmp_path / "s.safetensors", precision=precision)
+    one = Supernet(space, digits, Plan(1, Paths(macs=3e5)), tmp_path / "s.safetensors", precision=precision)
     one.train()
     assert np.isfinite(one.curve[0])
 
 
 def test_a_supernet_learns_and_refuses_a_file_of_another_plan(digits, tmp_path):
     space = joint_space(load("digits", seed=0), "mobile")
-    one = Supernet(space, digits, Plan(4), tmp_path / "s.safetensors")
+    bound = Paths(macs=1.5 * space.measure(space.space.default())["macs"])
+    one = Supernet(space, digits, Plan(4, bound), tmp_path / "s.safetensors")
     one.train()
     assert one.curve[-1] < one.curve[0] - 0.3
-    assert one.scorer().score(space.decode(space.space.default()))["accuracy"] > 0.3
+    within = [design for design in designs_of(space, 60) if design.macs <= bound.macs]
+    assert one.scorer().score(within[0])["accuracy"] > 0.4
     with pytest.raises(ValueError, match="give another file, or the same plan"):
-        Supernet(space, digits, Plan(5), tmp_path / "s.safetensors")
+        Supernet(space, digits, Plan(5, bound), tmp_path / "s.safetensors")
 
 
 def test_in_place_norms_do_not_change_what_a_candidate_puts_out():
@@ -379,11 +389,12 @@ def test_similarities_are_of_pairs_of_options():
 
 def test_half_of_a_split_begins_with_the_weights_of_the_whole(digits, tmp_path):
     space = joint_space(load("digits", seed=0), "mobile")
-    whole = Supernet(space, digits, Plan(1), tmp_path / "whole.safetensors")
+    macs = 1.5 * space.measure(space.space.default())["macs"]
+    whole = Supernet(space, digits, Plan(1, Paths(macs=macs)), tmp_path / "whole.safetensors")
     whole.train()
     only = ("architecture.activation", ("relu",))
     half = Supernet(
-        space, digits, Plan(1, Paths(only=only)), tmp_path / "half.safetensors", parent=whole.file
+        space, digits, Plan(1, Paths(only=only, macs=macs)), tmp_path / "half.safetensors", parent=whole.file
     )
     assert all(
         torch.equal(half.shared.tensors[name], tensor) for name, tensor in whole.shared.tensors.items()
@@ -398,5 +409,111 @@ def test_what_may_not_be_proposed_is_not_drawn():
     space = space_of("chain")
     draws = Paths(each=8, macs=2e5).draws(space, 0, epoch=1, horizon=1)
     assert all(design.macs <= 2e5 for design in next(draws))
-    with pytest.raises(ValueError, match="at most 1 multiply-accumulates; give a larger bound"):
+    with pytest.raises(ValueError, match="at most 1 multiply-accumulates; loosen the bound"):
         next(Paths(macs=1).draws(space, 0, epoch=1, horizon=1))
+
+
+def test_scores_do_not_depend_on_what_was_scored_before(digits, tmp_path):
+    space = joint_space(load("digits", seed=0), "residual")
+    net = Supernet(space, digits, Plan(1, Paths(macs=3e5)), tmp_path / "s.safetensors")
+    designs = [design for design in designs_of(space, 40) if design.macs <= 2e6][:8]
+    alone = [Supernet(space, digits, net.plan, net.file).scorer().score(design) for design in designs[-2:]]
+    scorer = net.scorer()
+    sizes = {name: tensor.shape for name, tensor in net.shared.tensors.items()}
+    in_a_row = [scorer.score(design) for design in designs]
+    assert in_a_row[-2:] == alone
+    assert {name: tensor.shape for name, tensor in net.shared.tensors.items()} == sizes
+
+
+def test_statistics_of_batches_score_without_dropout(digits, tmp_path):
+    space = joint_space(load("digits", seed=0), "chain")
+    net = Supernet(space, digits, Plan(1, Paths(macs=2e5), calibrate=0), tmp_path / "s.safetensors")
+    design = space.decode(Configuration({**space.space.default(), "architecture.dropout": 0.5}))
+    assert net.scorer().score(design) == net.scorer().score(design)
+
+
+def test_a_stopped_supernet_is_what_it_was_after_its_last_whole_epoch(digits, tmp_path):
+    space = joint_space(load("digits", seed=0), "chain")
+    plan = Plan(2, Paths(macs=2e5))
+    whole = Supernet(space, digits, plan, tmp_path / "whole.safetensors")
+    whole.train()
+    looks = iter(range(100))
+
+    def watch() -> None:
+        if next(looks) == 2:
+            raise TimeoutError
+
+    parts = Supernet(space, digits, plan, tmp_path / "parts.safetensors")
+    with pytest.raises(TimeoutError):
+        parts.train(watch=watch)
+    parts.train()
+    assert parts.curve == whole.curve
+
+
+def test_what_a_search_prefers_is_every_second_draw():
+    space = space_of("chain")
+    liked = [space.space.default()]
+    steps = Paths(each=4).draws(space, 0, epoch=1, horizon=1, preferred=liked)
+    keys = [design.graph.key() for design in next(steps)]
+    own = space.decode(liked[0]).graph.key()
+    assert keys[0] == keys[2] == own and own not in (keys[1], keys[3])
+
+
+def test_a_bound_that_few_designs_hold_is_held_by_the_smallest():
+    space = space_of("mobile")
+    least = min(
+        space.decode(end(space.space, Decks(space.space, np.random.default_rng(i)), largest=False)).macs
+        for i in range(20)
+    )
+    steps = Paths(each=3, macs=1.02 * least).draws(space, 0, epoch=1, horizon=1)
+    assert all(design.macs <= 1.02 * least for design in next(steps))
+
+
+def test_the_ends_of_a_sandwich_stay_in_the_group_of_a_split():
+    space = space_of("tower")
+    only = ("architecture.kernel", (1, 3))
+    for _, design in zip(
+        range(5), Paths(sandwich=True, only=only).draws(space, 0, epoch=1, horizon=1), strict=False
+    ):
+        assert {one.config["architecture.kernel"] for one in design} <= {1, 3}
+
+
+def test_an_op_may_say_how_its_kernels_share(monkeypatch):
+    from search_spaces.ops.conv import Conv
+
+    monkeypatch.setattr(Conv, "kernels", "apart")
+    shared = SharedWeights(kernels="centre")
+    for kernel in (1, 3):
+        config = Configuration(
+            {**space_of("tower").space.default(), **LARGEST, "architecture.kernel": kernel}
+        )
+        Candidate(space_of("tower").decode(config), shared)
+    assert sum(".0Conv2d(" in name and name.startswith("left") for name in shared.tensors) == 2
+
+
+def test_clipping_and_an_overflow_of_half_precision_leave_the_rest_in_place():
+    space, shared = space_of("cell"), SharedWeights()
+    recipe = Recipe.parse(space.space.default({"recipe.clip": 1.0}).part("recipe"))
+    training = SharedTraining(shared, recipe, OWN, dtype=torch.float16)
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=1e38)
+    designs = [design for design in designs_of(space, 8) if design.graph.reached]
+    for design in designs:
+        Candidate(design, shared)
+    z, labels = torch.randn(6, *SHAPE), Labels(torch.arange(6) % 4)
+    before = snapshot(training)
+    training.step(z, labels, 1.0, designs[:2])
+    assert all(
+        torch.equal(tensor, before[name]) for name, tensor in snapshot(training).items() if name in before
+    )
+    training.scaler = torch.amp.GradScaler("cpu", init_scale=1.0)
+    before, used = snapshot(training), used_by(designs[:2], shared)
+    training.step(z, labels, 1.0, designs[:2])
+    changed = 0
+    for name, tensor in snapshot(training).items():
+        if name in before:
+            assert not (
+                (tensor != before[name])
+                & ~used.get(name.split("|")[0], torch.zeros_like(tensor, dtype=torch.bool))
+            ).any()
+            changed += int((tensor != before[name]).sum())
+    assert changed > 100

@@ -65,7 +65,8 @@ def test_a_whole_search_by_its_scores(small, tmp_path, short):
     run = search(small, tmp_path / "run", estimator="supernet")
     events = run.history.events
     assert run.status()["state"] == "finished" and run.status()["trials"]["finished"] == 4
-    assert events["supernet"] == {"epochs": 2, "seconds": None} and events["supernet trained"]["epochs"] == 2
+    assert events["supernet"]["seconds"] is None and events["supernet"]["epochs"] == 2
+    assert events["supernet"]["reached"] == 2 and events["supernet trained"]["epochs"] == 2
     searched = [trial for trial in run.history.trials.values() if trial.replicate == 0]
     assert len({trial.key for trial in searched}) == 4
     recipes = {tuple(v for p, v in trial.config.items() if p.startswith("recipe.")) for trial in searched}
@@ -94,6 +95,43 @@ def test_killed_before_a_score_it_goes_on_with_the_same_weights(small, tmp_path,
     assert scores[0] == scores[1]
 
 
+def test_killed_while_it_is_trained_it_goes_on_with_the_time_that_is_left(
+    small, tmp_path, monkeypatch, short
+):
+    parts = []
+
+    def killed_in_the_second(self, plan):
+        parts.append(plan)
+        if len(parts) == 2:
+            raise KeyboardInterrupt
+        return part(self, plan)
+
+    from nas.pretraining import Pretraining
+
+    part = Pretraining._part
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Pretraining, "_part", killed_in_the_second)
+        search(small, tmp_path / "run", estimator="supernet")
+    assert parts[1]["reached"] == 1 and parts[1]["spent"] > 0
+    run = nas.resume(tmp_path / "run")
+    assert run.history.events["supernet"]["spent"] > parts[1]["spent"]
+    assert run.history.events["supernet trained"]["epochs"] == 2
+    whole = search(small, tmp_path / "whole", estimator="supernet")
+    files = [
+        checkpoints.load(tmp_path / name / "supernet.safetensors").groups["shared"]
+        for name in ("run", "whole")
+    ]
+    assert all(torch.equal(files[0][name], files[1][name]) for name in files[1])
+    assert not list((tmp_path / "run").glob("*.tmp")) and whole.status()["state"] == "finished"
+
+
+def test_begun_with_trials_it_goes_on_with_a_budget_and_has_finals(small, tmp_path, short, monkeypatch):
+    search(small, tmp_path / "run", estimator="supernet")
+    monkeypatch.undo()
+    run = nas.resume(tmp_path / "run", budget="14s")
+    assert run.history.events["finals 2"]["trials"]
+
+
 def test_a_score_is_that_of_the_exported_weights(saved, trained, tmp_path):
     space, _ = trained
     design = space.decode(space.space.default())
@@ -116,13 +154,13 @@ def test_a_training_begins_with_the_inherited_weights(saved, trained, tmp_path):
     own = design.network(0)
     own.load_state_dict(state)
     assert set(state) == set(own.state_dict())
-    plain, warm = (
-        TrainEstimator(saved, inherit=file).evaluate(
-            design, Fidelity(1), Context(seed=0, scratch=tmp_path / str(bool(file)), threads=1)
-        )
-        for file in (None, net.file)
-        if (tmp_path / str(bool(file))).mkdir() is None
-    )
+    results = []
+    for file in (None, net.file):
+        scratch = tmp_path / ("warm" if file else "plain")
+        scratch.mkdir()
+        context = Context(seed=0, scratch=scratch, threads=1)
+        results.append(TrainEstimator(saved, inherit=file).evaluate(design, Fidelity(1), context))
+    plain, warm = results
     assert plain.error is None and warm.error is None and plain.metrics != warm.metrics
 
 
@@ -160,17 +198,39 @@ def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tm
     def known(tau: float, low: float, macs: float) -> list[Trust]:
         return [Trust("macs", macs, macs - 0.1, macs + 0.1, 20), Trust("supernet", tau, low, 1.0, 20)]
 
+    assert {one["trials"] for one in run.status()["signals"]} <= {3, 4}
     assert has_say(known(0.5, 0.1, 0.4), "supernet")
     assert not has_say(known(0.5, 0.1, 0.6), "supernet")
     assert not has_say(known(0.5, -0.1, 0.4), "supernet")
     assert members_of("supernet", "auto", timed=True) == ("supernet",)
 
 
-def test_what_it_cannot_measure_and_too_little_time_are_refused(small, tmp_path):
+def built(config) -> torch.nn.Module:
+    flat = torch.nn.Flatten()
+    return torch.nn.Sequential(
+        flat, torch.nn.Linear(64, int(config["width"])), torch.nn.Linear(int(config["width"]), 2)
+    )
+
+
+def test_what_it_cannot_measure_or_share_is_refused_before_there_is_a_run(small, tmp_path):
     with pytest.raises(
         ValueError, match="a supernet does not measure memory: it trains no design; use the estimator"
     ):
         search(small, tmp_path / "run", estimator="supernet", objectives=["accuracy", "memory"])
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(
+        ValueError, match=r"space 'own' has no supernet: networks built by a function share no weights"
+    ):
+        nas.search(
+            small,
+            trials=2,
+            space=Space(width=Choice((4, 8))),
+            build=built,
+            trackers=[],
+            out=tmp_path / "run",
+            estimator="supernet",
+        )
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="does not exist; train one first"):
         open_supernet(tmp_path / "none", small)
 
@@ -178,7 +238,7 @@ def test_what_it_cannot_measure_and_too_little_time_are_refused(small, tmp_path)
 def test_a_supernet_without_time_says_how_much_it_needs(small, tmp_path, monkeypatch):
     monkeypatch.setattr("nas.pretraining.Pretraining._epoch_seconds", lambda self: 1e4)
     with pytest.raises(
-        Failed, match=r"an epoch of the supernet takes about 10000 s here.*give a longer --budget"
+        Failed, match=r"an epoch of the supernet takes about 10000 s here.*give a --budget so much longer"
     ):
         nas.search(small, budget="12s", trackers=[], out=tmp_path / "run", estimator="supernet")
 

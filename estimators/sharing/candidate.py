@@ -35,10 +35,18 @@ class Candidate:
             )
         self._placed = placed(design.graph, design.shape, apart=shared.kernels == "apart")
         self.network = Network(self._placed.graph, design.shape, modules=_module)
-        self.cuts: tuple[Cut, ...] = tuple(
-            cut for place in places(self._placed) for cut in shared.cuts(place)
-        )
-        self._shared = shared
+        self._shared, self._places = shared, tuple(places(self._placed))
+        self._cuts, self._version = self._cut(), shared.version
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """How its parameters come from the shared tensors, as large as these are now."""
+        if self._version != self._shared.version:
+            self._cuts, self._version = self._cut(), self._shared.version
+        return self._cuts
+
+    def _cut(self) -> tuple[Cut, ...]:
+        return tuple(cut for place in self._places for cut in self._shared.cuts(place))
 
     def parameters(self) -> dict[str, Tensor]:
         """Return the parameters by name: views of the shared tensors wherever they can be."""
@@ -54,6 +62,13 @@ class Candidate:
         self.network.train()
         for norm in self._norms():
             norm.track_running_stats = False
+
+    def judge_by_batches(self) -> None:
+        """Go to evaluation mode, but let norms use the statistics of each batch."""
+        self.train()
+        self.network.eval()
+        for norm in self._norms():
+            norm.train()
 
     @torch.no_grad()
     def recalibrate(self, batches: "list[Tensor]", parameters: Mapping[str, Tensor]) -> None:
@@ -113,7 +128,7 @@ def _template(op: Op, shapes: tuple[Shape, ...]) -> nn.Module:
 
 
 def _copy(module: nn.Module) -> nn.Module:
-    """Return a copy with the same parameters and buffers: two hundred times as fast as to build it."""
+    """Return a copy with the same parameters and buffers: to build a module would take much longer."""
     twin = object.__new__(type(module))
     children = {name: _copy(child) for name, child in module._modules.items() if child is not None}
     own = {"_modules": children, "_parameters": dict(module._parameters), "_buffers": dict(module._buffers)}

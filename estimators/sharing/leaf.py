@@ -18,12 +18,14 @@ from estimators.sharing.weights import Box, SharedWeights, inside
 class Leaf:
     """What a step optimizes of one stored tensor: ``tensor`` is a view of it, ``box`` says of what.
 
-    ``outside`` (like the tensor) is true where no candidate of the step uses it; None where all is used.
+    ``outside`` (like the tensor) is true where no candidate of the step uses it; None where all is used. A leaf is
+    ``decayed`` if the parameters that are cut from it have more than one axis.
     """
 
     tensor: Tensor
     box: Box
     outside: Tensor | None = None
+    decayed: bool = False
 
 
 def borrowed(candidate: Candidate, shared: SharedWeights, leaves: Mapping[str, Leaf]) -> dict[str, Tensor]:
@@ -40,14 +42,14 @@ def borrowed(candidate: Candidate, shared: SharedWeights, leaves: Mapping[str, L
     return found
 
 
-def leaf_of(stored: Tensor, boxes: set[Box]) -> Leaf:
+def leaf_of(stored: Tensor, boxes: set[Box], *, decayed: bool = False) -> Leaf:
     """Return the leaf of the tensor ``stored`` of which candidates use ``boxes``."""
     box = tuple((min(b[at][0] for b in boxes), max(b[at][1] for b in boxes)) for at in range(stored.ndim))
     view = inside(stored, box).detach().requires_grad_()
     if len(boxes) == 1 or box in boxes:
-        return Leaf(view, box)
+        return Leaf(view, box, decayed=decayed)
     outside = torch.ones(view.shape, dtype=torch.bool, device=view.device)
     for used in boxes:
         within = tuple((start - low, stop - low) for (start, stop), (low, _) in zip(used, box, strict=True))
         inside(outside, within).fill_(False)
-    return Leaf(view, box, outside if bool(outside.any()) else None)
+    return Leaf(view, box, outside if bool(outside.any()) else None, decayed)

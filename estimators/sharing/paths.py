@@ -18,16 +18,18 @@ from search_spaces.registry import nearest
 
 PATHS = 121  # purpose of counted randomness
 SAMPLING = ("fair", "random")
-TRIES = 1_000  # draws for one that may be trained
+TRIES = 300  # draws for one that may be trained, and then of the smallest ones
 
 
 @dataclass(frozen=True)
 class Paths:
     """Which candidates a step takes: ``each`` of them drawn, two more with ``sandwich``.
 
-    ``sampling`` is "fair" or "random". Ordered ranges open during the first ``shrink`` of the training. What is drawn
-    has at most ``macs`` multiply-accumulates for an image, where they are given: what a search may not propose need not
-    be learned, and would cost the most. ``only`` is a path and the values that it may have: one group of a split.
+    ``sampling`` is "fair" or "random". Ordered ranges open during the first ``shrink`` of the training; while they do,
+    draws are fair. Draws of more than ``macs`` multiply-accumulates for an image are thrown away, where that is given:
+    what a search may not propose need not be learned, and would cost the most. Options are equally frequent before
+    that, not after it, and the ends of a sandwich are what they are. ``only`` is a path and the values that it may
+    have: one group of a split.
     """
 
     each: int = 1
@@ -66,34 +68,51 @@ class Paths:
         fair = self.sampling == "fair" or opened < 1
 
         def drawn() -> Configuration:
-            return decks.draw() if fair else space.space.sample(rng)
+            return self._within(space, decks.draw() if fair else space.space.sample(rng), rng)
+
+        def largest() -> Configuration:
+            return self._within(space, end(space.space, decks, largest=True), rng)
+
+        def smallest() -> Configuration:
+            return self._within(space, end(space.space, decks, largest=False), rng)
 
         turns = 0
         while True:
-            step = []
-            if self.sandwich:
-                step.append(self._first(space, lambda: end(space.space, decks, largest=True), bound=False))
+            step = [_first(space, largest, None)] if self.sandwich else []
             for _ in range(self.each):
                 turns += 1
-                liked = bool(preferred) and turns % 2 == 1
-                one = preferred[int(rng.integers(len(preferred)))] if liked else None
-                step.append(self._first(space, drawn if one is None else lambda one=one: one))  # type: ignore[misc]
+                if preferred and turns % 2:
+                    step.append(_first(space, lambda: preferred[int(rng.integers(len(preferred)))], None))
+                else:
+                    step.append(_first(space, drawn, self.macs, smallest))
             if self.sandwich:
-                step.append(self._first(space, lambda: end(space.space, decks, largest=False)))
+                step.append(_first(space, smallest, None))
             yield step
 
-    def _first(self, space: SearchSpace, draw: Callable[[], Configuration], *, bound: bool = True) -> Design:
-        """Return the first valid design that ``draw`` gives; one within the ``bound`` on work, if that counts."""
-        for _ in range(TRIES):
-            config = draw()
-            if self.only is not None and self.only[0] in config and config[self.only[0]] not in self.only[1]:
-                continue
-            design = decoded(space, config)
-            if design is not None and (not bound or self.macs is None or design.macs <= self.macs):
+    def _within(self, space: SearchSpace, config: Configuration, rng: np.random.Generator) -> Configuration:
+        """Return ``config`` with one of the values that ``only`` leaves, where it has another."""
+        if self.only is None or config.get(self.only[0]) in (None, *self.only[1]):
+            return config
+        path, values = self.only
+        fixed = {path: values[int(rng.integers(len(values)))]}
+        return space.space.complete({**config, **fixed}, rng, fixed=fixed)
+
+
+def _first(
+    space: SearchSpace,
+    draw: Callable[[], Configuration],
+    macs: float | None,
+    smallest: Callable[[], Configuration] | None = None,
+) -> Design:
+    """Return the first valid design that ``draw`` gives within ``macs``, else a ``smallest`` one, which may be it."""
+    for source in (draw, smallest):
+        for _ in range(TRIES if source is not None else 0):
+            assert source is not None
+            design = decoded(space, source())
+            if design is not None and (macs is None or design.macs <= macs):
                 return design
-        raise ValueError(
-            f"none of {TRIES} designs is valid and has at most {self.macs} multiply-accumulates; give a larger bound"
-        )
+    bound = "" if macs is None else f" and has at most {macs:g} multiply-accumulates"
+    raise ValueError(f"none of {TRIES} designs is valid{bound}; loosen the bound, or widen the space")
 
 
 def decoded(space: SearchSpace, config: Configuration) -> Design | None:

@@ -48,11 +48,11 @@ class Scorer:
 
     def candidate(self, design: "Design") -> Candidate:
         """Return the candidate of ``design`` with its batch statistics."""
-        candidate = Candidate(design, self.shared)
+        candidate = Candidate(design, self.shared.borrowed())
         if self.calibrate:
             candidate.recalibrate(self._batches(design, "train", self.calibrate)[0], candidate.parameters())
         else:
-            candidate.train()
+            candidate.judge_by_batches()
         return candidate
 
     def score(self, design: "Design") -> dict[str, float]:
@@ -85,7 +85,7 @@ class Scorer:
         standardise = self.standardise(design)
         x, labels = images.x.index_select(0, index), images.y.index_select(0, index)
         pieces = [
-            piece if piece.device == self.shared.device else send(piece, self.shared.device)
+            piece if piece.device.type == self.shared.device.type else send(piece, self.shared.device)
             for piece in torch.split(x, BATCH)
         ]
         return [standardise(piece) for piece in pieces], labels

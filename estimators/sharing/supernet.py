@@ -14,10 +14,12 @@ import torch
 
 from estimators import checkpoint as checkpoints
 from estimators.checkpoint import Checkpoint
+from estimators.cost.memory import pieces_within
 from estimators.device import compute_dtype, find_device
 from estimators.estimator import Context
 from estimators.preprocess import Standardise
 from estimators.resident import resident
+from estimators.saved import content_hash
 from estimators.sharing.candidate import Candidate
 from estimators.sharing.paths import Paths
 from estimators.sharing.scoring import Scorer
@@ -36,7 +38,8 @@ class Plan:
     """How a supernet is trained: ``epochs`` passes over the training images, which designs a step takes (``paths``).
 
     ``recipe`` is a configuration of the recipe space (by default that of the default design), ``kernels`` how kernels
-    share (``estimators.sharing.weights``), ``calibrate`` and ``validate`` the images of a score.
+    share (``estimators.sharing.weights``), ``calibrate`` and ``validate`` the images of a score. A recipe's average of
+    weights (``ema``) is not kept: there is no one network to average.
     """
 
     epochs: int
@@ -55,7 +58,8 @@ class Supernet:
     """The supernet of ``space`` on the data saved in ``data``; it goes on from ``file`` where that exists.
 
     Else it begins with the weights of the supernet in the file ``parent``, if one is given: one half of a split. A file
-    of another plan, seed or space is a ``ValueError``.
+    of another plan, seed, space, data set or precision is a ``ValueError``. On a CPU batches are cut so that the
+    designs surveyed keep within ``memory`` bytes.
     """
 
     def __init__(
@@ -69,22 +73,27 @@ class Supernet:
         device: str = "cpu",
         precision: str = "auto",
         parent: Path | None = None,
+        memory: float | None = None,
     ) -> None:
         self.space, self.data, self.plan, self.file, self.seed = space, str(data), plan, file, seed
-        where = find_device(device)
-        default = space.space.default().part("recipe")
-        self.recipe = Recipe.parse(Configuration({**default, **plan.recipe}))
-        self._images = resident(self.data, str(where), space.architecture.shape)
-        shared = SharedWeights(seed=seed, kernels=plan.kernels, device=where)
+        self.parent, self.memory, self.device = parent, memory, find_device(device)
+        self.dtype = compute_dtype(precision, self.device)
+        wanted = space.space.partial({f"recipe.{path}": value for path, value in plan.recipe.items()})
+        self._recipe = space.space.default(wanted).part("recipe")
+        self.recipe = Recipe.parse(self._recipe)
+        self._images = resident(self.data, str(self.device), space.architecture.shape)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Be what the file says, or the beginning."""
+        shared = SharedWeights(seed=self.seed, kernels=self.plan.kernels, device=self.device)
         standardise: Standardise = self._images.standardise.of_kind(self.recipe.normalize)
-        self.training = SharedTraining(
-            shared, self.recipe, standardise, dtype=compute_dtype(precision, where)
-        )
+        self.training = SharedTraining(shared, self.recipe, standardise, dtype=self.dtype)
         self.curve: list[float] = []
-        if file.exists():
-            self._read(checkpoints.load(file))
-        elif parent is not None:
-            self.training.restore(checkpoints.load(parent))
+        if self.file.exists():
+            self._read(checkpoints.load(self.file))
+        elif self.parent is not None:
+            self.training.restore(checkpoints.load(self.parent))
         else:
             self._survey()
 
@@ -104,13 +113,28 @@ class Supernet:
         watch: Callable[[], None] = lambda: None,
         preferred: Sequence[Configuration] = (),
         report: Callable[[int, Mapping[str, float]], None] = lambda epoch, metrics: None,
+        epochs: int | None = None,
     ) -> None:
-        """Train what is left of the plan; after each epoch the file is replaced in one move.
+        """Train what is left of the plan, or ``epochs`` in all; after each the file is replaced in one move.
 
-        Every second draw is one of ``preferred``: designs that a search holds for good. ``watch`` may raise to stop.
+        Every second draw is one of ``preferred``: designs that a search holds for good. ``watch`` may raise to stop:
+        then it is again what it was after the last whole epoch.
         """
+        try:
+            self._train(watch, preferred, report, self.plan.epochs if epochs is None else epochs)
+        except BaseException:
+            self._begin()
+            raise
+
+    def _train(
+        self,
+        watch: Callable[[], None],
+        preferred: Sequence[Configuration],
+        report: Callable[[int, Mapping[str, float]], None],
+        epochs: int,
+    ) -> None:
         members = torch.arange(len(self._images.train))
-        while not self.done:
+        while len(self.curve) < min(epochs, self.plan.epochs):
             epoch = len(self.curve) + 1
             context = Context(seed=self.seed, scratch=self.file.parent)
             draws = self.plan.paths.draws(
@@ -145,13 +169,12 @@ class Supernet:
     def save(self) -> None:
         """Write the file: weights, optimizer, curve, and what they are of."""
         state = self.training.state()
-        plan, default = self.plan, self.space.space.default().part("recipe")
         about = {
             "curve": self.curve,
             "of": self._identity(),
-            "recipe": {**default, **plan.recipe},
-            "calibrate": plan.calibrate,
-            "validate": plan.validate,
+            "recipe": dict(self._recipe),
+            "calibrate": self.plan.calibrate,
+            "validate": self.plan.validate,
         }
         checkpoints.save(self.file, Checkpoint(state.groups, {**state.values, **about}))
 
@@ -166,9 +189,8 @@ class Supernet:
 
     def _identity(self) -> dict[str, Any]:
         """Return what a file must be of to go on with, as JSON has it."""
-        plan = asdict(self.plan)
-        own = {key: plan[key] for key in ("epochs", "paths", "kernels", "recipe")}
-        whole = {**own, "seed": self.seed, "space": self.space.space.fingerprint}
+        own = {"seed": self.seed, "space": self.space.space.fingerprint, "precision": str(self.dtype)}
+        whole = {**asdict(self.plan), **own, "data": content_hash(self.data)}
         plain: dict[str, Any] = json.loads(json.dumps(whole))
         return plain
 
@@ -177,3 +199,6 @@ class Supernet:
         paths = replace(self.plan.paths, each=SURVEYED, sampling="fair", shrink=0.0)
         for design in next(paths.draws(self.space, self.seed, epoch=0, horizon=1)):
             Candidate(design, self.shared)
+            if self.memory is not None and self.device.type == "cpu":
+                pieces = pieces_within(design, self.memory, dtype=self.dtype)
+                self.training.pieces = max(self.training.pieces, pieces)

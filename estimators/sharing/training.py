@@ -49,7 +49,7 @@ class SharedTraining:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
         self.moments: dict[str, dict[str, Tensor]] = {}
         self.weights: Tensor | None = None  # of the classes in the loss
-        self.steps, self.pieces = 0, 1
+        self.pieces = 1
 
     def step(
         self, z: Tensor, labels: Labels, share: float, designs: Sequence[Design], *, distil: bool = False
@@ -68,18 +68,23 @@ class SharedTraining:
                 clip_grad_norm_([leaf.tensor for leaf in leaves.values()], self.recipe.clip)
             self.scaler.step(self.optimizer)
             self.scaler.update()
-        self.steps += 1
         return loss
 
     def _leaves(self, candidates: Sequence[Candidate]) -> dict[str, Leaf]:
         boxes: dict[str, set[Box]] = {}
+        decayed = set[str]()
         for candidate in candidates:
             for cut in candidate.cuts:
                 boxes.setdefault(cut.name, set()).add(self.shared.box(cut))
+                if len(cut.shape) > 1:
+                    decayed.add(cut.name)
                 for name in cut.transforms:
                     matrix = self.shared.tensors[name]
                     boxes.setdefault(name, set()).add(tuple((0, size) for size in matrix.shape))
-        return {name: leaf_of(self.shared.tensors[name], used) for name, used in boxes.items()}
+        return {
+            name: leaf_of(self.shared.tensors[name], used, decayed=name in decayed)
+            for name, used in boxes.items()
+        }
 
     def _gradients(
         self,
@@ -128,9 +133,9 @@ class SharedTraining:
     @contextmanager
     def _lent(self, leaves: Mapping[str, Leaf]) -> Iterator[None]:
         """Lend the optimizer the leaves and its moments of them; then put back what lies outside, keep new moments."""
-        optimizer, tensors = self.optimizer, {name: leaf.tensor for name, leaf in leaves.items()}
+        optimizer = self.optimizer
         for group, decayed in zip(optimizer.param_groups, (True, False), strict=True):
-            group["params"] = [tensor for tensor in tensors.values() if (tensor.ndim > 1) == decayed]
+            group["params"] = [leaf.tensor for leaf in leaves.values() if leaf.decayed == decayed]
         optimizer.state.clear()
         for name, leaf in leaves.items():
             if name in self.moments:
@@ -195,7 +200,7 @@ class SharedTraining:
         ``watch`` is called every few steps and may raise. Raises ``Diverged`` when the loss is not finite.
         """
         torch.manual_seed(seeds[1])
-        with kernels(exact=False):
+        with kernels(exact=False, tuned=False):  # shapes change with every step
             self.weights = balanced(images, members, self.device) if self.recipe.balance else None
             feed = epoch_batches(images, members, self.recipe, self.standardise, seeds[0], device=self.device)
             return one_epoch(
@@ -212,7 +217,7 @@ class SharedTraining:
     def state(self) -> Checkpoint:
         """Return everything a continuation needs; the tensors are references."""
         moments = {f"{name}|{key}": value for name, own in self.moments.items() for key, value in own.items()}
-        values = {"steps": self.steps, "pieces": self.pieces, "scaler": self.scaler.state_dict()}
+        values = {"pieces": self.pieces, "scaler": self.scaler.state_dict()}
         return Checkpoint({"shared": self.shared.tensors, "moments": moments}, values)
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -223,7 +228,7 @@ class SharedTraining:
         for path, value in checkpoint.groups["moments"].items():
             name, key = path.rsplit("|", 1)
             self.moments.setdefault(name, {})[key] = value if value.ndim == 0 else value.to(device)
-        self.steps, self.pieces = checkpoint.values["steps"], checkpoint.values["pieces"]
+        self.pieces = checkpoint.values["pieces"]
         if self.scaler.is_enabled() and checkpoint.values["scaler"]:
             self.scaler.load_state_dict(checkpoint.values["scaler"])
 

@@ -4,8 +4,8 @@ A parameter is the leading slice of its tensor's channels and the centre of its 
 With ``kernels="transform"`` a smaller kernel is the centre of the next larger one times a matrix of its own place,
 which begins as the identity (the same section); with "apart" each size of a kernel has tensors of its own.
 
-Tensors grow when a candidate is met that needs more of them. What they begin with depends on the seed, their name and
-their size alone.
+Tensors grow when a candidate is met that needs more of them; what is added depends on the seed, the tensor's name and
+its new size. A score is given on borrowed tensors, whose growth stays with the one who borrowed them.
 
 Notation
     box     (start, stop) along each axis of a stored tensor: what a candidate uses of it
@@ -73,10 +73,18 @@ class SharedWeights:
             raise ValueError(f"kernels={kernels!r} is not known; {nearest(kernels, list(KERNELS))}")
         self.seed, self.kernels, self.device = seed, kernels, torch.device(device)
         self.tensors: dict[str, Tensor] = {}
+        self.version = 0  # how often a tensor has come to be, or grown
+
+    def borrowed(self) -> "SharedWeights":
+        """Return the same tensors in a dictionary of its own: where they grow there, these stay as they are."""
+        other = SharedWeights(seed=self.seed, kernels=self.kernels, device=self.device)
+        other.tensors = dict(self.tensors)
+        return other
 
     def cuts(self, place: Place) -> list[Cut]:
         """Return the cuts of the parameters at ``place``; what is too small for them grows first."""
         kernels = place.kernels or self.kernels
+        assert kernels in KERNELS, place
         name, found = place.name, list[Cut]()
         square = _cropped(place.layer)
         if square and kernels == "apart":
@@ -88,7 +96,8 @@ class SharedWeights:
                 sizes = range(self.tensors[cut.name].shape[2] - 2, square - 1, -2)
                 cut = Cut(cut.parameter, cut.name, shape, 1, tuple(f"{name}.to{size}" for size in sizes))
                 for size, matrix in zip(sizes, cut.transforms, strict=True):
-                    self.tensors.setdefault(matrix, torch.eye(size * size, device=self.device))
+                    if matrix not in self.tensors:
+                        self.tensors[matrix] = torch.eye(size * size, device=self.device)
             found.append(cut)
         return found
 
@@ -113,6 +122,7 @@ class SharedWeights:
             size = tuple(max(pair) for pair in zip(before.shape, cut.stored, strict=True))
         fresh = initial(layer, own, size, cut.parts, _entropy(self.seed, cut.name)).to(self.device)
         self.tensors[cut.name] = fresh if before is None else grown(before, fresh)
+        self.version += 1
 
 
 def inside(tensor: Tensor, box: Box) -> Tensor:
@@ -147,7 +157,7 @@ def initial(layer: Layer, own: str, size: Sequence[int], parts: int, seed: int) 
         module = layer.build()
     shape = (size[0] * size[1], *size[2:]) if parts > 1 else tuple(size)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # that of a GPU stays as it was
         for name, parameter in list(module.named_parameters()):
             fits = shape if name == own or parameter.ndim > 1 else tuple(parameter.shape)
             if name != own and parameter.ndim > 1:  # a bias is drawn by the fan-in of its weight
