@@ -450,6 +450,7 @@ def test_rungs_are_compared_when_an_eighth_more_results_are_in_and_at_the_end(tm
     monkeypatch.setattr("nas.session.rankings", counting)
     monkeypatch.setattr("nas.status.rankings", counting)
     one = Session.__new__(Session)
+    one.pretraining = None
     one.study = Study(SPACE, strategy="random", scheduler="asha", ladder=LADDER, trackers=[drawn])
     about = {"objectives": ["loss"], "constraints": [], "fidelities": LADDER}
     one.settings = SimpleNamespace(budget=None, trials=200, round=1, **about)
