@@ -99,16 +99,12 @@ class Training:
         self.scaler.update()
 
     def _gradients(self, z: Tensor, labels: Labels) -> Tensor:
-        while True:
+        def work(pieces: int) -> Tensor:
+            self.pieces = pieces
             self.optimizer.zero_grad(set_to_none=True)
-            try:
-                return self._accumulate(z, labels)
-            except torch.OutOfMemoryError:
-                if 4 * self.pieces > len(z):
-                    raise
-            self.pieces *= 2  # outside of the handler, whose traceback holds the activations
-            self.replay.give_up()
-            torch.cuda.empty_cache()
+            return self._accumulate(z, labels)
+
+        return within_memory(work, self.pieces, len(z), self.replay.give_up)
 
     def _accumulate(self, z: Tensor, labels: Labels) -> Tensor:
         total: Tensor | float = 0.0
@@ -221,6 +217,24 @@ def balanced(images: Images, members: Tensor, device: torch.device) -> Tensor:
     """Return the weights of classes (classes,) in ``members`` of ``images``, which need not hold every one."""
     own = images.y.index_select(0, members.to(images.y.device))
     return class_weights(own, int(images.y.max()) + 1).to(device)
+
+
+def within_memory(
+    work: Callable[[int], Tensor], pieces: int, images: int, before_retry: Callable[[], None] = lambda: None
+) -> Tensor:
+    """Return ``work(pieces)`` on a batch of ``images``, in twice as many pieces each time a GPU has no memory for it.
+
+    Raises ``torch.OutOfMemoryError`` where pieces of two images, of which batch norm needs as many, are too large.
+    """
+    while True:
+        try:
+            return work(pieces)
+        except torch.OutOfMemoryError:
+            if 4 * pieces > images:
+                raise
+        pieces *= 2  # outside of the handler, whose traceback holds the activations
+        before_retry()
+        torch.cuda.empty_cache()
 
 
 def pieces_of(z: Tensor, labels: Labels, pieces: int) -> Iterator[tuple[Tensor, Labels]]:

@@ -70,12 +70,8 @@ class SupernetEstimator(Estimator):
         if self.signal is not None:
             return Result(metrics={self.signal: metrics["accuracy"]}, seconds=time.monotonic() - began)
         standardise = scorer.standardise(design)
-        state = {
-            "curve": [metrics],
-            "steps": 0,
-            "optimizer": "",
-            "scaler": {},
-        }  # of a training that begins with it
+        # the state of a training that begins with these weights
+        state = {"curve": [metrics], "steps": 0, "optimizer": "", "scaler": {}}
         values: Mapping[str, Any] = {**state, **asdict(standardise)}
         name = "scored.safetensors"
         checkpoints.save(context.scratch / name, Checkpoint({"network": candidate.cut_out()}, values))

@@ -216,7 +216,7 @@ def _planned(
     from nas.shortage import limit_at_start
 
     search_space = _search_space(settings, partial, own)
-    _check_supernet(settings, search_space, partial)
+    _check_estimator(settings, search_space, partial)
     executor = executors.get(settings.executor)()
     try:
         if (budget := settings.budget) is None:
@@ -248,8 +248,8 @@ def _planned(
     return replace(settings, ladder=rows), executor
 
 
-def _check_supernet(settings: Settings, search_space: "SearchSpace", folder: Folder) -> None:
-    """Raise a ``ValueError`` where the scores of a supernet are asked for and there can be none."""
+def _check_estimator(settings: Settings, search_space: "SearchSpace", folder: Folder) -> None:
+    """Raise a ``ValueError`` where the estimator does not measure what is asked for, or a supernet cannot be."""
     from nas.session import build_estimator
     from nas.trust import SUPERNET
 

@@ -50,12 +50,8 @@ class Pretraining:
         settings: Mapping[str, Any],
         memory: int | None,
     ) -> None:
-        self.study, self.search_space, self.executor, self.durations = (
-            study,
-            search_space,
-            executor,
-            durations,
-        )
+        self.study, self.search_space = study, search_space
+        self.executor, self.durations = executor, durations
         self.folder, self.role, self.precision = folder, role, precision
         self.settings, self.memory = settings, memory
 
@@ -69,7 +65,7 @@ class Pretraining:
             return
         if EVENT not in events:
             self.study.note(EVENT, {**self._planned(seconds), "reached": 0, "spent": 0.0})
-        plan = self.study.history.events[EVENT]
+        plan = self._prolonged(self.study.history.events[EVENT], seconds)
         while plan["reached"] < plan["epochs"]:
             result = self._part(plan)
             if result.error is not None:
@@ -87,6 +83,12 @@ class Pretraining:
                 "give a longer --budget, or the estimator 'train'"
             )
         self.study.note(DONE, {"epochs": plan["reached"], "seconds": plan["spent"]})
+
+    def _prolonged(self, plan: Mapping[str, Any], seconds: float | None) -> Mapping[str, Any]:
+        """Return ``plan`` with the time that it may have of a search of ``seconds`` more: a budget may have grown."""
+        if seconds is None or plan["seconds"] is None:
+            return plan
+        return {**plan, "seconds": max(plan["seconds"], plan["spent"] + SHARES[self.role] * seconds)}
 
     def _part(self, plan: Mapping[str, Any]) -> Result:
         """Train the next part; at the end of the time its last whole epoch counts."""

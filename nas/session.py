@@ -267,7 +267,7 @@ class Session:
         settings, seconds = self.settings, None
         if settings.budget is not None:
             seconds = search_end(settings.began, settings.budget, self.cost, len(self.dataset.train))
-        if settings.budget is not None and self.cost is None and not self.estimator.trains:
+        if settings.budget is not None and self.cost is None and self.pretraining is not None:
             self._time_default()
         budget = Budget(settings.trials, seconds)
         if self.pretraining is not None:
@@ -288,17 +288,13 @@ class Session:
             self.study.compare(self._rank())
 
     def _time_default(self) -> None:
-        """Measure what an epoch costs in a run that was begun without a budget of time, and trains no design."""
-        estimator, images = (
-            build_estimator(self.settings, self.folder, training=True),
-            len(self.dataset.train),
-        )
+        """Measure what an epoch costs, in a run begun without a budget of time: its supernet is planned by it."""
         self.cost = calibrate(
-            estimator,
+            build_estimator(self.settings, self.folder, training=True),
             self.search_space,
             self.executor,
             self.folder,
-            images,
+            len(self.dataset.train),
             self.settings.device,
             self.watched,
         )

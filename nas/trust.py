@@ -72,9 +72,8 @@ def trusts(
     known = {p: one for p, one in scores.items() if isinstance(one, Mapping)}
     alone = {name for one in known.values() for name in one} == {SUPERNET}
     by_signal[SUPERNET if alone else "vote"] = _voted(known, members)
-    if (
-        alone and len(both := by_signal[SUPERNET]) > 1
-    ):  # what it has to be better than is told of the same trials
+    # what a supernet has to be better than is told of the same trials
+    if alone and len(both := by_signal[SUPERNET]) > 1:
         by_signal = {signal: {p: v for p, v in own.items() if p in both} for signal, own in by_signal.items()}
     found = []
     for signal, values in by_signal.items():

@@ -113,9 +113,7 @@ class Op(ABC):
     """
 
     arity: ClassVar[tuple[int, int]] = (1, 1)  # least and most inputs
-    kernels: ClassVar[str] = (
-        ""  # how kernels of several sizes share weights in a supernet (estimators.supernet)
-    )
+    kernels: ClassVar[str] = ""  # how kernels of several sizes share weights (estimators.sharing.weights)
 
     @abstractmethod
     def layers(self, *shapes: Shape) -> tuple[Layer, ...]:

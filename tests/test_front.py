@@ -42,16 +42,6 @@ CHEAP = {"strategy": "evolution", "seed": 1, "constraints": ["macs<=1e6"]}
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A twentieth of the digits, in two classes, as an .npz: an epoch takes milliseconds."""
-    digits = load("digits")
-    keep = digits.train.y < 2
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    np.savez(path, x=digits.train.x[keep][:120], y=digits.train.y[keep][:120])
-    return path
-
-
-@pytest.fixture(scope="module")
 def run(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "run"
     return nas.search(small, trials=10, out=out, trackers=["tensorboard"], **CHEAP)

@@ -25,16 +25,6 @@ BOUND = "macs<=2e5"
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Digits in two classes, as an .npz: an epoch takes milliseconds."""
-    digits = load("digits")
-    keep = digits.train.y < 2
-    path = tmp_path_factory.mktemp("data") / "small.npz"
-    np.savez(path, x=digits.train.x[keep][:120], y=digits.train.y[keep][:120])
-    return path
-
-
-@pytest.fixture(scope="module")
 def saved(small, tmp_path_factory):
     return save(load(small), tmp_path_factory.mktemp("saved") / "data")
 

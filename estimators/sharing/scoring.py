@@ -45,6 +45,7 @@ class Scorer:
     ) -> None:
         self.shared, self.data, self.recipe, self.seed = shared, str(data), recipe, seed
         self.calibrate, self.validate = calibrate, validate
+        self._held: dict[tuple[str, tuple[int, int, int], int], tuple[list[Tensor], Tensor]] = {}
 
     def candidate(self, design: "Design") -> Candidate:
         """Return the candidate of ``design`` with its batch statistics."""
@@ -75,7 +76,16 @@ class Scorer:
         return data.standardise.of_kind(self.recipe.normalize)
 
     def _batches(self, design: "Design", part: str, count: int) -> tuple[list[Tensor], Tensor]:
-        """Return standardised batches of the first ``count`` images of a stratified order, and their labels."""
+        """Return standardised batches of the first ``count`` images of a stratified order, and their labels.
+
+        They are made once for each shape of images.
+        """
+        key = part, design.shape, count
+        if key not in self._held:
+            self._held[key] = self._made(design, part, count)
+        return self._held[key]
+
+    def _made(self, design: "Design", part: str, count: int) -> tuple[list[Tensor], Tensor]:
         data = resident(self.data, str(self.shared.device), design.shape)
         images: Images = getattr(data, part)
         purpose = RECALIBRATED if part == "train" else SCORED

@@ -19,7 +19,7 @@ from torch.nn.utils import clip_grad_norm_
 from estimators.batches import epoch_batches
 from estimators.checkpoint import Checkpoint
 from estimators.device import kernels
-from estimators.loop import balanced, logits_of, one_epoch, pieces_of
+from estimators.loop import balanced, logits_of, one_epoch, pieces_of, within_memory
 from estimators.mix import Labels
 from estimators.optimizer import optimizer_of, set_rate
 from estimators.preprocess import Standardise
@@ -32,7 +32,7 @@ from search_spaces.recipe import Recipe
 
 
 class SharedTraining:
-    """Shared tensors and all that their next step depends on: optimizer, moments, loss scale, step count."""
+    """Shared tensors and all that their next step depends on: optimizer, moments, loss scale."""
 
     def __init__(
         self,
@@ -61,7 +61,14 @@ class SharedTraining:
         set_rate(self.optimizer, self.recipe.lr * share)
         candidates = [Candidate(design, self.shared) for design in designs]
         leaves = self._leaves(candidates)
-        loss = self._gradients(z, labels, candidates, leaves, distil)
+
+        def work(pieces: int) -> Tensor:
+            self.pieces = pieces
+            for leaf in leaves.values():
+                leaf.tensor.grad = None
+            return self._accumulate(z, labels, candidates, leaves, distil)
+
+        loss = within_memory(work, self.pieces, len(z))
         with self._lent(leaves):
             if self.recipe.clip:
                 self.scaler.unscale_(self.optimizer)
@@ -85,25 +92,6 @@ class SharedTraining:
             name: leaf_of(self.shared.tensors[name], used, decayed=name in decayed)
             for name, used in boxes.items()
         }
-
-    def _gradients(
-        self,
-        z: Tensor,
-        labels: Labels,
-        candidates: Sequence[Candidate],
-        leaves: Mapping[str, Leaf],
-        distil: bool,
-    ) -> Tensor:
-        while True:
-            for leaf in leaves.values():
-                leaf.tensor.grad = None
-            try:
-                return self._accumulate(z, labels, candidates, leaves, distil)
-            except torch.OutOfMemoryError:
-                if 4 * self.pieces > len(z):
-                    raise
-            self.pieces *= 2  # outside of the handler, whose traceback holds the activations
-            torch.cuda.empty_cache()
 
     def _accumulate(
         self,
