@@ -36,6 +36,19 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def find_devices(name: str) -> tuple[str, ...]:
+    """Return the CUDA devices that workers on the device ``name`` share out: all, unless it has a number.
+
+    Nothing on a CPU, whose cores are shared out otherwise.
+    """
+    device = find_device(name)
+    if device.type != "cuda":
+        return ()
+    if device.index is not None:
+        return (str(device),)
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+
+
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """Return the type the forward pass runs in; ``float32`` switches autocast off.
 

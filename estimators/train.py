@@ -1,10 +1,13 @@
 """Train a design with its own recipe and score it on the validation images.
 
 What a worker trained last stays in memory, so that continuing it costs no reload; the file gives the same
-bits. Early stopping is a function of the curve alone, and the curve is in the checkpoint: a continued
-training stops where the uninterrupted one does. That of a fork counts from its own first epoch.
+bits. On the way to its fidelity a training is saved every half minute: one whose process was killed, or that was
+stopped, goes on from there when the same step is asked for again, to the same end. Early stopping is a function of
+the curve alone, and the curve is in the checkpoint: a continued training stops where the uninterrupted one does. That
+of a fork counts from its own first epoch.
 """
 
+import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +47,9 @@ if TYPE_CHECKING:
 
 WEIGHTS, BATCHES, DROPOUT, SUBSET = 101, 102, 103, 104  # purposes of counted randomness
 KEPT_WARM = 2
+SAVE_EVERY = (
+    30.0  # seconds between the checkpoints of a training on its way: what a killed process loses at most
+)
 
 Metrics = Mapping[str, float]
 
@@ -55,6 +61,8 @@ class Run:
     training: Training
     curve: list[Metrics]
     begun: int = 0  # epochs of it that a fork has from its parent
+    earlier: float = 0.0  # seconds that went into this step before its process was killed, or stopped
+    written: Path | None = None  # the newest checkpoint on the way
     saved: Checkpoint | None = None
     peak: Peak | None = None  # counts since this evaluation began, where it is asked for
 
@@ -83,7 +91,8 @@ class TrainEstimator(Estimator):
     for in ``metrics``. ``memory`` are the bytes that training took at its peak, beside the process and the data set
     (``estimators.cost.peak``). ``precision`` (auto, float32, bfloat16, float16) is that of the forward pass in
     training; scores are always those of the float32 network. A training begins with the weights that the supernet in
-    the file ``inherit`` has for its network, if one is given.
+    the file ``inherit`` has for its network, if one is given. On its way it is saved every ``save_every`` seconds, at
+    the end of an epoch.
     """
 
     axes = ("epochs", "data")
@@ -95,11 +104,13 @@ class TrainEstimator(Estimator):
         metrics: Sequence[str] = FROM_LOGITS,
         precision: str = "auto",
         inherit: Path | str | None = None,
+        save_every: float = SAVE_EVERY,
     ) -> None:
         compute_dtype(precision, torch.device("cpu"))
         self.data, self.precision = str(data), precision
         self.inherit = None if inherit is None else Path(inherit)
         self.metrics = tuple(metric(name).name for name in metrics)
+        self.save_every = save_every
 
     def evaluate(self, design: "Design", fidelity: Fidelity, context: Context) -> Result:
         """Train ``design`` from its checkpoint to ``fidelity.epochs``; the metrics are of the last epoch.
@@ -120,8 +131,8 @@ class TrainEstimator(Estimator):
         error, stopped = None, False
         try:
             with torch.random.fork_rng(devices=[]):
-                run = self._begin(design, context)
-                self._train(run, design, fidelity, context, look)
+                run = self._begin(design, context, _part(fidelity, context))
+                self._train(run, design, fidelity, context, look, began)
         except Stopped:
             stopped = True
         except (TimeoutError, Diverged) as reason:
@@ -132,8 +143,8 @@ class TrainEstimator(Estimator):
             error = f"memory: {' '.join(str(reason).split())[:300] or 'an allocation failed'}"
         result = Result(seconds=0.0, error=error, stopped=stopped)
         if run is not None and error is None:
-            result = self._finish(run, design, fidelity, context, stopped)
-        return replace(result, seconds=time.monotonic() - began)
+            result = self._finish(run, design, fidelity, context, stopped, began)
+        return replace(result, seconds=time.monotonic() - began + (run.earlier if run is not None else 0.0))
 
     def prepare(self) -> None:
         """Set up the process before its first evaluation."""
@@ -145,25 +156,26 @@ class TrainEstimator(Estimator):
     def _identity(self, design: "Design", context: Context) -> object:
         return design.config, self.data, self.precision, self.inherit, context.device, context.threads
 
-    def _begin(self, design: "Design", context: Context) -> Run:
-        """Return the run to go on with: fresh, still warm, or read from the checkpoint."""
+    def _begin(self, design: "Design", context: Context, part: Checkpoint | None = None) -> Run:
+        """Return the run to go on with: fresh, still warm, or read from a checkpoint, that of a ``part`` of it."""
         device = find_device(context.device)
         counted = "memory" in self.metrics
         forks = context.checkpoint is not None and context.checkpoint.parent != context.scratch
-        if context.checkpoint is not None:
+        if context.checkpoint is not None and part is None:
             stamp = _stamp(context.checkpoint)
             whose, run = _warm.get(stamp, (None, None))
             if run is not None and whose == self._identity(design, context):
                 del _warm[stamp]
                 run.peak = Peak(device, held=run.bytes) if counted else None
                 run.begun = len(run.curve) if forks else run.begun
+                run.earlier, run.written = 0.0, None
                 return run
         for _, kept in _warm.values():  # a graph holds the memory of a whole step
             kept.training.replay.forget()
         recipe, data = Recipe.parse(design.recipe), self._open(design, context)
         peak = Peak(device) if counted else None
         network = design.network(context.entropy(WEIGHTS))
-        if self.inherit is not None and context.checkpoint is None:
+        if self.inherit is not None and context.checkpoint is None and part is None:
             network.load_state_dict(inherited(self.inherit, self.data, design))
         training = Training(
             network,
@@ -172,16 +184,16 @@ class TrainEstimator(Estimator):
             device=device,
             dtype=compute_dtype(self.precision, device),
         )
-        if context.checkpoint is None:
+        if context.checkpoint is None and part is None:
             training.pieces = self._pieces(training, design, context)
             return Run(training, [], peak=peak)
-        checkpoint = checkpoints.load(context.checkpoint)
+        checkpoint = part or checkpoints.load(context.checkpoint)  # type: ignore[arg-type]
         training.restore(checkpoint)
         if checkpoint.values.get("batch_size", recipe.batch_size) != recipe.batch_size:  # of a fork
             training.pieces = max(training.pieces, self._pieces(training, design, context))
         curve = list(checkpoint.values["curve"])
-        begun = len(curve) if forks else checkpoint.values.get("begun", 0)
-        run = Run(training, curve, begun, peak=peak)
+        begun = len(curve) if forks and part is None else checkpoint.values.get("begun", 0)
+        run = Run(training, curve, begun, earlier=checkpoint.values["seconds"] if part else 0.0, peak=peak)
         run.keep()
         return run
 
@@ -192,8 +204,15 @@ class TrainEstimator(Estimator):
         return pieces_within(design, context.memory, dtype=training.dtype)
 
     def _train(
-        self, run: Run, design: "Design", fidelity: Fidelity, context: Context, look: Callable[[], None]
+        self,
+        run: Run,
+        design: "Design",
+        fidelity: Fidelity,
+        context: Context,
+        look: Callable[[], None],
+        began: float,
     ) -> None:
+        saved = began
         data, recipe = self._open(design, context), run.training.recipe
         if len(run.curve) > fidelity.epochs:
             raise ValueError(
@@ -217,10 +236,13 @@ class TrainEstimator(Estimator):
             context.report(epoch, metrics)
             if epoch < fidelity.epochs:
                 run.keep()
+                if time.monotonic() - saved > self.save_every:
+                    _save_part(run, fidelity, context, began)
+                    saved = time.monotonic()
         run.saved = None
 
     def _finish(
-        self, run: Run, design: "Design", fidelity: Fidelity, context: Context, stopped: bool
+        self, run: Run, design: "Design", fidelity: Fidelity, context: Context, stopped: bool, began: float
     ) -> Result:
         """Write the checkpoint and, unless what was reached does not count, measure what was asked for."""
         if not run.curve:
@@ -229,7 +251,10 @@ class TrainEstimator(Estimator):
             run.keep()
         assert run.saved is not None
         name = f"epoch-{len(run.curve)}.safetensors"
-        checkpoints.save(context.scratch / name, run.saved)
+        if stopped and not context.partial and len(run.curve) > context.start:
+            _save_part(run, fidelity, context, began)
+        else:
+            checkpoints.save(context.scratch / name, run.saved)
         run.saved = None if stopped else run.saved
         metrics = dict(run.curve[-1])
         if not stopped or context.partial:
@@ -246,6 +271,45 @@ class TrainEstimator(Estimator):
         if "latency" in self.metrics:
             measured["latency"] = latency(run.training.scored, design.shape, device=device).median
         return measured
+
+
+def _save_part(run: Run, fidelity: Fidelity, context: Context, began: float) -> None:
+    """Write the state after the last whole epoch, for the same step to go on from; the one before is not needed."""
+    assert run.saved is not None
+    values = {
+        **run.saved.values,
+        "step": _step(fidelity, context),
+        "seconds": run.earlier + time.monotonic() - began,
+    }
+    path = context.scratch / f"epoch-{len(run.curve)}.safetensors"
+    checkpoints.save(path, Checkpoint(run.saved.groups, values))
+    if run.written is not None and run.written != path:
+        run.written.unlink(missing_ok=True)
+    run.written = path
+
+
+def _part(fidelity: Fidelity, context: Context) -> Checkpoint | None:
+    """Return what an evaluation of the same step left that was killed or stopped on its way, the newest."""
+    found = {_epochs(path): path for path in context.scratch.glob("epoch-*.safetensors")}
+    for epochs in sorted(found, reverse=True):
+        if not context.start < epochs < fidelity.epochs:
+            continue
+        with contextlib.suppress(ValueError):  # a damaged one is not gone on from
+            checkpoint = checkpoints.load(found[epochs])
+            if checkpoint.values.get("step") == _step(fidelity, context):
+                return checkpoint
+    return None
+
+
+def _step(fidelity: Fidelity, context: Context) -> list[float]:
+    """Return what tells the step of a trial from its others, and from that of another run in the same folder."""
+    asked = (fidelity.epochs, fidelity.data, fidelity.side)
+    return [context.start, *asked, context.horizon, context.seed, context.lineage, context.replicate]
+
+
+def _epochs(path: Path) -> int:
+    digits = path.stem.removeprefix("epoch-")
+    return int(digits) if digits.isdecimal() else -1
 
 
 def stalled(curve: Sequence[Metrics], patience: int | None, horizon: int, begun: int = 0) -> bool:

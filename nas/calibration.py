@@ -1,6 +1,5 @@
 """What an epoch of the default design takes on this machine, measured before the first trial."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -22,14 +21,6 @@ class Failed(Exception):
     """The search ended without a model; the message says why and what to do."""
 
 
-def threads() -> int:
-    """Return how many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
-
-
 def calibrate(
     estimator: Estimator,
     search_space: SearchSpace,
@@ -41,7 +32,8 @@ def calibrate(
 ) -> Cost:
     """Measure an epoch of the default design on two small shares of the data; ``Failed`` if it cannot be trained.
 
-    The first of three evaluations warms the process up and is not counted.
+    All workers train it at once, as they will in the search, and the slowest counts. The first of three evaluations
+    warms the processes up and is not counted.
     """
     design = search_space.decode(search_space.space.default())
     measured: list[tuple[int, float]] = []
@@ -49,15 +41,23 @@ def calibrate(
     scratch = folder.path / "calibration"
     began = time.monotonic()
     for count in (few, few, min(images, MANY)):
-        share = count / images
         if len(measured) == 2 and count <= few:
             break
-        context = Context(seed=0, scratch=scratch, threads=threads(), device=device)
-        task = Task(estimator, design, Fidelity(1, share), context, Limits(memory=memory))
-        result = executor.submit(task).result()
-        if result.error is not None:
-            raise Failed(f"the default design cannot be trained on this data: {result.error}")
-        measured.append((count, result.seconds))
+        tasks = [
+            Task(
+                estimator,
+                design,
+                Fidelity(1, count / images),
+                Context(seed=0, scratch=scratch / str(slot), threads=executor.threads, device=device),
+                Limits(memory=memory),
+            )
+            for slot in range(executor.slots)
+        ]
+        results = [future.result() for future in [executor.submit(task) for task in tasks]]
+        for result in results:
+            if result.error is not None:
+                raise Failed(f"the default design cannot be trained on this data: {result.error}")
+        measured.append((count, max(result.seconds for result in results)))
         if time.monotonic() - began > PATIENCE and len(measured) == 2:
             break
     shutil.rmtree(scratch, ignore_errors=True)

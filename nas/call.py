@@ -42,6 +42,7 @@ class Call:
     ) -> None:
         self.curve: dict[int, Metrics] = {}
         self.returned: Any = None
+        self.cut = False  # whether it was told to return before it had reported what was asked for
         self._function, self._design, self._needed, self._read = function, design, needed, read
         self._fidelity, self._context = Fidelity(), Context(seed=0, scratch=Path())
         self._saves: Saves | None = None
@@ -144,7 +145,9 @@ class Call:
         while self.reached:
             if not self._hold():
                 return True
-        return self._told or self._context.stopping()
+        if not self._told and self._context.stopping():
+            self.cut = True
+        return self._told or self.cut
 
     @property
     def _higher(self) -> bool:

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         options.command(options)
     except KeyboardInterrupt:
-        _leave("interrupted; what was finished is kept, go on with `nas resume`", 130)
+        _leave("interrupted; what was finished or saved is kept, go on with `nas resume`", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
@@ -142,7 +142,7 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         ("strategy", "what proposes designs"),
         ("scheduler", "what decides how far each is trained"),
         ("estimator", "what evaluates them"),
-        ("executor", "where"),
+        ("executor", "where: serial, or process for several workers on this machine"),
         ("device", "auto, cpu, cuda or cuda:0"),
         ("precision", "auto, float32, bfloat16 or float16"),
         ("root", "folder of torchvision's files"),
@@ -163,7 +163,12 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         "--constraint", action="append", help="for example 'params<=1e6'; may stand several times"
     )
     search.add_argument("--tracker", action="append", help="where to show it; may stand several times")
-    search.add_argument("--workers", type=int, help="evaluations at a time")
+    search.add_argument("--workers", type=int, help="evaluations at a time (default 1)")
+    search.add_argument(
+        "--executor-option",
+        action="append",
+        help="NAME=VALUE, for example gpus=0.5 for executor ray; may stand several times",
+    )
     search.add_argument("--seed", type=int, help="of all randomness (default 0)")
     search.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")
     search.add_argument(
@@ -222,9 +227,21 @@ def _search(options: argparse.Namespace) -> None:
             values[f"{name}s"] = values.pop(name)
         if getattr(options, name):
             values[f"{name}s"] = getattr(options, name)
+    if options.executor_option:
+        values["executor_options"] = dict(map(_option, options.executor_option))
     out = options.out or values.pop("out", None)
     kept = {name: value for name, value in values.items() if name not in ("data", "out")}
     _finish(search(options.data, out=out, **kept))
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """Read ``NAME=VALUE``, the value as YAML does."""
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"executor option {text!r}: write NAME=VALUE, for example gpus=0.5")
+    return name, yaml.safe_load(value)
 
 
 def _resume(options: argparse.Namespace) -> None:

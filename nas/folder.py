@@ -7,13 +7,14 @@ tensorboard/    events        best/   the exported model        supernet.safeten
 """
 
 import dataclasses
+import inspect
 import itertools
 import json
 import os
 import shutil
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from estimators.estimator import Fidelity, estimators
 from estimators.metric import METRICS
 from estimators.sharing import FILE
 from nas.checkpoints import parse_bytes
-from nas.executor import executors
+from nas.executor import Executor, checked_workers, executors
 from nas.scheduler import schedulers
 from nas.strategy import strategies
 from nas.tracker import trackers
@@ -64,7 +65,8 @@ class Settings:
     strategy: str = "auto"
     scheduler: str = "auto"
     estimator: str = "train"
-    executor: str = "serial"
+    executor: str | None = None
+    executor_options: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 1
     objectives: tuple[str, ...] = ("accuracy",)
     constraints: tuple[str, ...] = ()
@@ -89,7 +91,7 @@ class Settings:
             (spaces, self.space),
             (strategies, self.strategy),
             (schedulers, self.scheduler),
-            (executors, self.executor),
+            (executors, self.where),
             (estimators, self.estimator),
             *((trackers, tracker) for tracker in self.trackers),
         ):
@@ -117,10 +119,16 @@ class Settings:
             parse_bytes(self.checkpoint_quota)
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed={self.seed}: give a whole number from 0 up")
-        if self.workers != 1:
+        checked_workers(self.workers)
+        if not isinstance(self.executor_options, Mapping):
             raise ValueError(
-                f"workers={self.workers}: executor {self.executor!r} has 1 slot; leave --workers out"
+                f"executor_options={self.executor_options!r}: give names and values, such as gpus: 0.5"
             )
+
+    @property
+    def where(self) -> str:
+        """The executor: where none was named, "serial" for one worker and "process" for several."""
+        return self.executor or ("serial" if self.workers == 1 else "process")
 
     @property
     def fidelities(self) -> tuple[Fidelity, ...]:
@@ -130,7 +138,7 @@ class Settings:
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> "Settings":
         """Read plain values (of YAML or a command line); unknown names are a ``ValueError`` with a guess."""
-        known = {field.name: field for field in fields(cls)}
+        known = {one.name: one for one in fields(cls)}
         for name in values:
             if name not in known:
                 raise ValueError(f"no setting {name!r}; {nearest(str(name), list(known))}")
@@ -272,6 +280,22 @@ class Folder:
             status["state"] = "interrupted"
         status.pop("pid", None)
         return status
+
+
+def executor_of(settings: Settings) -> Executor:
+    """Return the executor that ``settings`` name, its workers spread over the devices of this machine."""
+    from estimators.device import find_devices
+
+    kind: Any = executors.get(settings.where)
+    options = dict(settings.executor_options)
+    devices = find_devices(settings.device) if settings.workers > 1 else ()
+    taken = inspect.signature(kind).parameters
+    for name in options:
+        if name not in taken or name in ("workers", "devices"):
+            known = [one for one in taken if one not in ("workers", "devices")]
+            raise ValueError(f"executor {settings.where!r} has no option {name!r}; {nearest(name, known)}")
+    executor: Executor = kind(workers=settings.workers, devices=devices, **options)
+    return executor
 
 
 def objectives_of(settings: Settings) -> tuple[Objective, ...]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.folder import OWN, Folder, Settings, alive, objectives_of
+from nas.folder import OWN, Folder, Settings, alive, executor_of, objectives_of
 from nas.history import History, pareto, reached, standing
 from nas.storage import storages
 from nas.trial import Budget, Constraint, Metrics, Problem, Trial
@@ -210,25 +210,24 @@ def _planned(
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
     from estimators.estimator import Fidelity, estimators
     from nas.exclusive import predicts_latency, probes
-    from nas.executor import executors
     from nas.plan import counted_ladder, search_seconds, spaced, timed_ladder
     from nas.scheduler import schedulers
     from nas.shortage import limit_at_start
 
     search_space = _search_space(settings, partial, own)
     _check_estimator(settings, search_space, partial)
-    executor = executors.get(settings.executor)()
+    executor = executor_of(settings)
     try:
         if (budget := settings.budget) is None:
             ladder = counted_ladder(images)
         else:
             cost, settings = _timed(settings, search_space, executor, partial, images)
             left = search_seconds(budget, cost, images) - (time.monotonic() - began)
-            ladder = timed_ladder(cost, images, left)
+            ladder = timed_ladder(cost, images, left * executor.slots)
             macs = search_space.measure(search_space.space.default())["macs"]
             bound = f"macs<={SLOWEST_MACS * macs:g}"
             settings = replace(settings, cost=cost.row(), constraints=(*settings.constraints, bound))
-        settings = replace(settings, memory=settings.memory or limit_at_start())
+        settings = replace(settings, memory=settings.memory or limit_at_start() // executor.slots)
         problem = _problem(settings, search_space)
         from nas.strategy import strategies
 

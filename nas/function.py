@@ -43,7 +43,8 @@ class Function(Estimator):
     each epoch before you report it, as ``*.safetensors`` in ``context.scratch``: what was saved since the report before
     counts, unless it was written again before the call was held.
     A loop that ends at ``context.epochs`` instead of at ``context.horizon`` cannot go on and is called anew as well;
-    one that goes on and ends by itself, as by a patience of its own, has its result.
+    one that goes on and ends by itself, as by a patience of its own, has its result. One that was told by
+    ``stopping()`` to return before it had reported its fidelity was stopped, whatever it returns.
     With ``needed`` None no call is held.
     """
 
@@ -65,7 +66,7 @@ class Function(Estimator):
             call = Call(self.function, design, needed=self.needed, read=self._metrics)
             held = call.run(fidelity, context)
         self.warm.call = call if held else None
-        return self._result(call, context)
+        return Result(stopped=True) if call.cut and not held else self._result(call, context)
 
     def release(self) -> None:
         """End the call that is held, if there is one."""

@@ -4,8 +4,8 @@ Rows
     study    what is searched and how: space, objectives, constraints, strategy, scheduler, ladder, seed; again
              whenever the space has grown
     queue    a configuration, whole or in part, that was enqueued
-    start    a trial begins: configuration, lineage, what was known and pending when it was asked for, and how many
-             of the queue were taken by then
+    start    a trial begins: configuration, lineage, how many results were known when it was asked for, and how many
+             of the queue were taken by then; what was in flight follows from the order of the rows
     step     an evaluation was asked for        result   it has ended        event   anything else worth keeping
 Every row has ``t``, the active seconds of the study when it was written.
 """
@@ -19,6 +19,8 @@ from estimators.estimator import Fidelity, Result
 from nas.storage import Row
 from nas.trial import Metrics, Problem, Step, Trial
 from search_spaces.space import Configuration, Value
+
+RETRIED = "retried"  # an event "retried STEP" has the trial, how often its worker died, and the last error
 
 
 def fidelity_row(fidelity: Fidelity) -> list[float]:
@@ -47,7 +49,6 @@ def start_row(trial: Trial, taken: int = 0) -> dict[str, Any]:
         "lineage": trial.lineage,
         "key": trial.key,
         "known": trial.known,
-        "pending": list(trial.pending),
         "free": dict(trial.free),
     }
     if trial.server:
@@ -87,8 +88,8 @@ def result_row(step: Step) -> dict[str, Any]:
     return row
 
 
-def finished(step: Step, result: Result) -> Step:
-    """Return ``step`` with what its evaluation yielded."""
+def finished(step: Step, result: Result, told: int) -> Step:
+    """Return ``step`` with what its evaluation yielded, when so many results had been ``told`` before."""
     return replace(
         step,
         metrics=dict(result.metrics),
@@ -97,6 +98,7 @@ def finished(step: Step, result: Result) -> Step:
         checkpoint=result.checkpoint,
         error=result.error,
         folds=tuple(result.folds),
+        told=told,
     )
 
 
@@ -194,7 +196,7 @@ class History:
                 self.steps = row["step"] + 1
             elif kind == "result":
                 trial = self.trials[row["trial"]]
-                done = _done(asked.pop(trial.number), row)
+                done = _done(asked.pop(trial.number), row, self.results + len(told))
                 told.append(_with(trial, done))
                 self.put(told[-1])
             elif kind == "study":
@@ -214,7 +216,7 @@ def _step(row: Row) -> Step:
     return Step(row["step"], row["trial"], fidelity_of(row["fidelity"]), row["from"])
 
 
-def _done(asked: Row, result: Row) -> Step:
+def _done(asked: Row, result: Row, told: int) -> Step:
     assert asked["step"] == result["step"]
     epochs, data, side = asked["fidelity"]
     return Step(
@@ -228,6 +230,7 @@ def _done(asked: Row, result: Row) -> Step:
         checkpoint=result["checkpoint"],
         error=result["error"],
         folds=tuple(one if isinstance(one, str) else _numbers(one) for one in result.get("folds", ())),
+        told=told,
     )
 
 
@@ -241,7 +244,6 @@ def _with(trial: Trial, step: Step) -> Trial:
         trial.lineage,
         trial.key,
         trial.known,
-        trial.pending,
         trial.free,
         (*trial.steps, step),
         None,
@@ -259,7 +261,6 @@ def _trial(row: Row) -> Trial:
         lineage=row["lineage"],
         key=row["key"],
         known=row["known"],
-        pending=tuple(row["pending"]),
         free=_numbers(row["free"]),
         server=row.get("server", ""),
         replaces=row.get("replaces"),

@@ -158,15 +158,18 @@ def counted_finals(trials: Sequence[int], images: int) -> Finals:
     return Finals(tuple(trials[:MOST_FINALS]), 30 if images >= 20_000 else 50)
 
 
-def timed_finals(trials: Sequence[int], epoch_seconds: Sequence[float], seconds: float) -> Finals | None:
-    """Return the final trainings that fit into ``seconds``; None when not one epoch does.
+def timed_finals(
+    trials: Sequence[int], epoch_seconds: Sequence[float], seconds: float, slots: int = 1
+) -> Finals | None:
+    """Return the final trainings that fit into ``seconds``, ``slots`` at a time; None when not one epoch does.
 
     ``epoch_seconds`` are measured, full-data, one per trial. One long training is better than several short ones:
     there are more only while each has ``FINAL_EPOCHS``.
     """
     usable = MARGIN * seconds
     for count in range(min(MOST_FINALS, len(trials)), 0, -1):
-        epochs = min(MOST_EPOCHS, int(usable / sum(epoch_seconds[:count])))
+        each = epoch_seconds[:count]
+        epochs = min(MOST_EPOCHS, int(usable / max(sum(each) / slots, *each)))
         if epochs >= FINAL_EPOCHS or (count == 1 and epochs >= 1):
             return Finals(tuple(trials[:count]), epochs)
     return None

@@ -92,13 +92,12 @@ def best_first(problem: Problem, trials: Sequence[Trial], rung: Fidelity) -> lis
 def known_before(trials: Mapping[int, Trial], first: Trial) -> list[Trial]:
     """Return ``trials`` as they were known when ``first`` was asked for, from what they say themselves.
 
-    Later steps have a higher index; of a trial that was in flight then, the newest of the earlier ones had no result.
+    Later steps have a higher index, and what was in flight then was told later.
     """
     begun = _begun(first)[0].index
     known = []
     for trial in trials.values():
-        steps = [step for step in _begun(trial) if step.index < begun]
-        steps = steps[:-1] if trial.number in first.pending else steps
+        steps = [step for step in trial.steps if step.index < begun and step.told < first.known]
         known.append(replace(trial, steps=tuple(steps), asked=None))
     return known
 

@@ -6,7 +6,9 @@ resumed run decides nothing twice and uses the test images once per reported mod
 
 import inspect
 import shutil
+from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -16,15 +18,17 @@ from estimators.dataset import Dataset, open_saved
 from estimators.device import find_device
 from estimators.estimator import Estimator, Fidelity, Result, estimators
 from estimators.metric import METRICS
-from nas.calibration import Failed, calibrate, threads
+from nas.calibration import Failed, calibrate
 from nas.checkpoints import folder_of, share_of_disk
 from nas.draws import features, known_of
 from nas.duration import Durations
+from nas.ending import SAVE, heeded
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
-from nas.executor import Executor, Limits, executors
+from nas.executor import Executor, Limits, Task, cores
 from nas.exported import export_step
 from nas.fidelity_trust import Ranking, next_look, rankings
-from nas.folder import Folder, Settings, objectives_of
+from nas.flights import Flights
+from nas.folder import Folder, Settings, executor_of, objectives_of
 from nas.history import reached
 from nas.plan import (
     MOST_FINALS,
@@ -75,7 +79,7 @@ def build_estimator(
 
 def latencies_of(settings: Settings, search_space: SearchSpace, known: Known) -> Latencies:
     """Return the predicted latencies of a run: of one image, with the threads that trainings have."""
-    table = OpTable(find_device(settings.device), threads=threads())
+    table = OpTable(find_device(settings.device), threads=cores())
     return Latencies(search_space, known, table, seed=settings.seed, bound=bound_on_latency(settings))
 
 
@@ -127,7 +131,7 @@ class Session:
         folder.sweep()
         self.time_left = TimeLeft(self.study, settings, self.durations, self._finals_after)
         self.study.trackers += self._trackers(resumed)
-        self.executor = executor or executors.get(settings.executor)()
+        self.executor = executor or executor_of(settings)
         self.memory, self.watched = self._memory_limits()
         self.warm_start = self._warm_start()
         self.pretraining = self._pretraining()
@@ -139,7 +143,7 @@ class Session:
 
         Runs of before have none in their settings: what is free when one is first gone on with is kept as an event.
         """
-        now, name = limit_at_start(), "memory limit"
+        now, name = limit_at_start() // self.executor.slots, "memory limit"
         limit = self.settings.memory or self.study.history.events.get(name)
         if limit is None:
             limit = now
@@ -246,9 +250,11 @@ class Session:
         try:
             self.status("running")
             if self._event("finals") is None:
-                self._search()
+                with heeded(self.study):
+                    self._search()
                 self._measure_front()
-            self._finals()
+            with heeded(self.study):
+                self._finals()
             self._conclude()
             state = "finished"
         except (Failed, OSError) as error:
@@ -346,16 +352,15 @@ class Session:
             stored = {"trials": list(plan.trials), "epochs": plan.epochs} if plan else {}
             self._decide("finals", stored)
         if stored:
-            plan = Finals(tuple(stored["trials"]), stored["epochs"])
-            for number in plan.trials:
-                self._train_final(number, plan)
+            self._train(Finals(tuple(stored["trials"]), stored["epochs"]))
 
     def _plan(self, standing: list[Trial], left: float | None) -> Finals | None:
         """Return the final trainings of the best of ``standing`` in the seconds ``left``, if there is a budget."""
         numbers = [trial.number for trial in standing]
         if self.settings.budget is None or left is None:
             return counted_finals(numbers, len(self.dataset.train))
-        return timed_finals(numbers, [self._epoch_seconds(trial) for trial in standing], left)
+        each = [self._epoch_seconds(trial) for trial in standing]
+        return timed_finals(numbers, each, left, self.executor.slots)
 
     def _epoch_seconds(self, trial: Trial) -> float:
         """Return the seconds of an epoch on all of the data, from what the trial's own steps took.
@@ -370,46 +375,67 @@ class Session:
         default = sum(cost.seconds(step.fidelity.data * images, len(step.curve)) for step in done)
         return cost.seconds(images) * taken / default if default else cost.seconds(images)
 
-    def _train_final(self, number: int, plan: Finals) -> None:
-        replicate = self.settings.round
-        for epochs in plan.steps():
-            trial = self._replicate(number, replicate)
-            last = trial.last if trial is not None else None
-            if last is not None and (last.error is not None or last.fidelity.epochs >= epochs):
-                continue
-            left = self._left()
-            if left is not None and left < self._planned(number, epochs, last):
+    def _train(self, plan: Finals) -> None:
+        """Train the designs of ``plan`` piece by piece, as many at a time as there are workers."""
+        flights, due = Flights(self.executor), deque(plan.trials)
+        while True:
+            while due and len(flights) < self.executor.slots and not self.study.ending:
+                if (piece := self._piece(due.popleft(), plan)) is not None:
+                    flights.place(self._task(piece, plan), piece)
+            if not flights:
                 return
-            asked = self.study.repeat(number, replicate, Fidelity(epochs))
-            result = self._evaluate(asked, left, {"horizon": plan.epochs})
+            landed = self.study.wait(flights)
+            if self.study.ending == SAVE:
+                self.executor.stop()
+                landed = set(flights)
+            for future in sorted(landed, key=flights.number):
+                if (more := self._land(future, flights)) is not None:
+                    due.appendleft(more)
             self.status("running")
-            if result.stopped or result.error is not None:
-                return
+
+    def _piece(self, number: int, plan: Finals) -> Trial | None:
+        """Ask for the next piece of the final training of trial ``number``; None if there is none to begin."""
+        replicate = self.settings.round
+        trial = self._replicate(number, replicate)
+        last = trial.last if trial is not None else None
+        if last is not None and last.error is not None:
+            return None
+        done = last.fidelity.epochs if last is not None else 0
+        epochs = next((upto for upto in plan.steps() if upto > done), None)
+        left = self._left()
+        if epochs is None or (left is not None and left < self._planned(number, epochs, last)):
+            return None
+        return self.study.repeat(number, replicate, Fidelity(epochs))
+
+    def _land(self, future: "Future[Result]", flights: Flights) -> int | None:
+        """Tell what a piece came to; return the number of the trial if its final training goes on."""
+        trial, result = flights.land(future)
+        asked = self.study.history.trials[trial.number].asked  # from step 0, if its checkpoint was gone
+        assert asked is not None
+        reached = asked.start + len(result.curve) if result.curve else 0
+        updated = self.study.land(trial, result, self.folder.checkpoints, reached=reached)
+        ended = result.stopped or (updated.last is not None and updated.last.error is not None)
+        return None if ended else updated.parent
 
     def _planned(self, number: int, epochs: int, last: Step | None) -> float:
         """Return the seconds that the next piece of a final training needs; less is not worth beginning."""
         done = last.fidelity.epochs if last is not None else 0
         return 0.8 * (epochs - done) * self._epoch_seconds(self.study.history.trials[number])
 
-    def _evaluate(self, trial: Trial, left: float | None, settings: Mapping[str, Any]) -> Result:
-        """Evaluate what ``trial`` was asked for; when the time is up, the last whole epoch counts."""
-        limits = Limits(memory=self.watched)
+    def _task(self, trial: Trial, plan: Finals) -> Task:
+        """Return what ``trial`` was asked for as a task of which the last whole epoch counts when the time is up."""
+        limits, left = Limits(memory=self.watched), self._left()
         if left is not None:  # with time to save, or to be ended, before it is up
             limits = replace(limits, seconds=max(left - min(limits.grace, left / 10), 0.5))
-        task = self.study.task(
+        threads = self.executor.threads_of(len(plan.trials))
+        return self.study.task(
             trial,
             build_estimator(self.settings, self.folder, training=True),
             self.search_space.decode,
             self.folder.checkpoints,
             limits,
-            {**self._context(), **settings, "partial": True},
+            {**self._context(), "threads": threads, "horizon": plan.epochs, "partial": True},
         )
-        future = self.executor.submit(task)
-        self.study.wait([future])
-        result = future.result()
-        reached = task.context.start + len(result.curve) if result.curve else 0
-        self.study.land(trial, result, self.folder.checkpoints, reached=reached)
-        return result
 
     def _conclude(self) -> None:
         """Choose by validation, export, verify, and look at the test images, once."""
@@ -515,7 +541,7 @@ class Session:
 
     def _context(self) -> dict[str, Any]:
         memory = share_of_training(self.memory)
-        return {"threads": threads(), "device": self.settings.device, "memory": memory}
+        return {"threads": self.executor.threads, "device": self.settings.device, "memory": memory}
 
     def _left(self) -> float | None:
         """Return the seconds left for final trainings."""

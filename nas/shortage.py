@@ -5,7 +5,9 @@ On a CPU running out of memory is no exception: the kernel kills, and not always
 
 import math
 import re
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
@@ -102,12 +104,34 @@ def resident(pid: int) -> int:
 
 
 def family(pid: int) -> list[psutil.Process]:
-    """Return process ``pid`` and all below it; nothing if it is gone."""
+    """Return process ``pid`` and all below it, by a look at all processes that is not older than ``LIST_EVERY``."""
     try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
+        found, children = [psutil.Process(pid)], _processes.children()
     except psutil.Error:
         return []
+    for one in found:
+        found += children.get(one.pid, [])
+    return found
+
+
+class _Processes:
+    """All processes of this machine by their parents: a look takes milliseconds, and many watch at a time."""
+
+    def __init__(self) -> None:
+        self._lock, self._looked = threading.Lock(), -math.inf
+        self._children = dict[int, list[psutil.Process]]()
+
+    def children(self) -> Mapping[int, list[psutil.Process]]:
+        with self._lock:
+            if time.monotonic() - self._looked > LIST_EVERY:
+                self._children = {}
+                for one in psutil.process_iter(["ppid"]):
+                    self._children.setdefault(one.info["ppid"], []).append(one)
+                self._looked = time.monotonic()
+            return self._children
+
+
+_processes = _Processes()
 
 
 def anonymous(process: psutil.Process) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 from estimators.cost.seconds import Interval
 from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Settings
-from nas.history import best_fidelity, pareto, standing
+from nas.history import RETRIED, best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
 from nas.trust import Trust, has_say, trusts
 
@@ -61,6 +61,7 @@ def status_of(
             "running": asked if state == "running" else 0,
             "unfinished": 0 if state == "running" else asked,
             **({"forks": forks} if forks else {}),
+            **({"retried": again} if (again := retried(events)) else {}),
         },
         "served": served(searched),
         "best": entries[0] if entries else None,
@@ -74,6 +75,11 @@ def status_of(
         "export": str(best) if f"export {settings.round}" in events else None,
         "error": error,
     }
+
+
+def retried(events: Mapping[str, Any]) -> int:
+    """Return how many times a worker died and what it had was placed again."""
+    return sum(value["times"] for name, value in events.items() if name.startswith(f"{RETRIED} "))
 
 
 def served(trials: Sequence[Trial]) -> dict[str, float]:

@@ -20,12 +20,15 @@ import numpy as np
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.metric import METRICS
 from nas.checkpoints import base_of, beside, folder_of, share_of_disk, tidy
+from nas.ending import FINISH, SAVE, Ending, heeded
 from nas.executor import Executor, Limits, Task, executors
 from nas.fidelity_trust import Ranking
+from nas.flights import RETRIES, Flights, lost
 from nas.frame import to_dataframe
 from nas.function import Folded, Function, takes_context
 from nas.growth import grown, same_study, space_row
 from nas.history import (
+    RETRIED,
     History,
     best_fidelity,
     fidelity_row,
@@ -114,6 +117,7 @@ class Study:
         self._asked_at: dict[int, float] = {}
         self._reports: dict[int, Reports] = {}  # by trials under way
         self.quota: float = math.inf  # bytes that checkpoints may take
+        self.ending: Ending | None = None  # what was asked of ``run``, before its budget is spent
         self._path = Path(storage) if storage else None
         self._storage: Storage = storages.get("log")(self._path, durable=durable)
         try:
@@ -207,6 +211,11 @@ class Study:
         """Keep a plain JSON value under ``name`` in the store; ``history.events`` has the newest."""
         self._append({"kind": "event", "name": name, "value": value})
         self.history.events[name] = value
+
+    @property
+    def under_way(self) -> int:
+        """How many evaluations were begun by ``task`` and have not landed."""
+        return len(self._reports)
 
     @property
     def exhausted(self) -> bool:
@@ -320,7 +329,7 @@ class Study:
             self.note("exhausted", self.problem.space.fingerprint)
         if isinstance(action, Wait | Done):
             return action
-        return self._begin(action, tuple(pending))
+        return self._begin(action)
 
     def repeat(self, number: int, replicate: int, fidelity: Fidelity) -> Trial:
         """Begin (or go on with) replicate ``replicate`` of trial ``number``, to ``fidelity``; hand it out."""
@@ -334,16 +343,16 @@ class Study:
             if trial.parent == number and trial.replicate == replicate:
                 if trial.asked is not None:
                     return self._hand(trial)
-                return self._begin(Continue(trial.number, fidelity), ())
-        return self._begin(Repeat(number, replicate, fidelity), ())
+                return self._begin(Continue(trial.number, fidelity))
+        return self._begin(Repeat(number, replicate, fidelity))
 
-    def _begin(self, action: Start | Continue | Fork | Repeat, pending: tuple[int, ...]) -> Trial:
+    def _begin(self, action: Start | Continue | Fork | Repeat) -> Trial:
         history = self.history
         rows = []
         if isinstance(action, Continue):
             trial = history.trials[action.trial]
         else:
-            trial = self._new(action, pending)
+            trial = self._new(action)
             rows.append(start_row(trial, self.strategy.taken))
         base = base_of(trial, history.trials)
         start = 0 if base is None else base[1].fidelity.epochs
@@ -361,7 +370,7 @@ class Study:
             self.strategy.started(trial.key)
         return self._hand(trial)
 
-    def _new(self, action: Start | Fork | Repeat, pending: tuple[int, ...]) -> Trial:
+    def _new(self, action: Start | Fork | Repeat) -> Trial:
         number = len(self.history.trials)
         parent = None
         if isinstance(action, Start):
@@ -379,7 +388,6 @@ class Study:
             lineage=parent.lineage if parent else number,
             key=self.problem.key(config),
             known=self.history.results,
-            pending=pending,
             free=checked_metrics(self.problem.measure(config), ())[0],
             server=self.strategy.server if isinstance(action, Start) else "",
             replaces=action.replaces if isinstance(action, Fork) else None,
@@ -414,7 +422,7 @@ class Study:
         if not isinstance(values, Result) or not result.seconds:
             elapsed = time.monotonic() - self._asked_at.get(number, time.monotonic())
             result = replace(result, seconds=elapsed)
-        step = finished(known.asked, self._plain(result, known.free))
+        step = finished(known.asked, self._plain(result, known.free), self.history.results)
         self._append(result_row(step))
         updated = replace(known, steps=(*known.steps, step), asked=None)
         self.history.put(updated)
@@ -483,6 +491,7 @@ class Study:
         budget: str | float | None = None,
         folds: int | None = None,
         limits: Limits | None = None,
+        workers: int = 1,
     ) -> Trial | None:
         """Evaluate ``f(config)`` or ``f(config, context)``; return the best trial.
 
@@ -490,6 +499,10 @@ class Study:
         ends it, and so does an exhausted space (``exhausted`` says so). What raises is a failed trial. With ``limits``,
         evaluations run in a child process that keeps them. ``folds`` calls ``f(config, context)`` once per fold of a
         cross-validation, with ``context.fold``, and counts the means, see ``nas.function.Folded``.
+
+        With several ``workers`` so many evaluations run at a time, each in a child process; more of them than cores
+        serve functions that wait. Ctrl-C ends a search in child processes when what is in flight is finished, SIGTERM
+        when it is saved (``nas.ending``); a worker that dies is replaced and what it had runs again, twice at most.
 
         A trial that is continued goes on from its weights if the function saves them: save before you report, as
         ``*.safetensors`` in ``context.scratch``, and begin at ``context.start`` from ``context.checkpoint``. Those of a
@@ -511,8 +524,11 @@ class Study:
         needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
         bounded = tuple(one.name for one in self.problem.constraints)
         estimator = single if folds is None else Folded(replace(single, needed=None), folds, needed, bounded)
-        executor = executors.get("serial")(isolate=limits is not None)  # type: ignore[call-arg]
-        with contextlib.closing(executor), beside(self._path) as folder:
+        isolate = limits is not None or workers > 1
+        kind: Any = executors.get("process" if workers > 1 else "serial")
+        executor = kind(workers=workers, **({"oversubscribe": True} if workers > 1 else {"isolate": isolate}))
+        ended = heeded(self) if isolate else contextlib.nullcontext()
+        with contextlib.closing(executor), ended, beside(self._path) as folder:
             self.quota = share_of_disk(folder)
             self.run(
                 estimator,
@@ -521,6 +537,7 @@ class Study:
                 Budget(total, seconds),
                 folder=folder,
                 limits=lambda trial: limits or Limits(),
+                settings={"threads": executor.threads},
             )
         return self.best
 
@@ -549,13 +566,13 @@ class Study:
         """Keep ``executor`` busy until ``budget`` (absolute: starts and active seconds of the study) is spent.
 
         Checkpoints lie in ``folder``, one folder per trial; ``settings`` are further fields of every ``Context``.
-        At the end of the time what is in flight is asked to stop, and stays unfinished: a resume runs it again.
+        At the end of the time what is in flight is asked to stop, and stays unfinished: a resume goes on with it.
+        ``ending`` ends it before: ``FINISH`` with what is in flight, ``SAVE`` as the end of the time does.
         """
-        flights: dict[Future[Result], Trial] = {}
-        done = False
+        flights, done = Flights(executor), False
         with self._asking_again(), _released(estimator):
             while True:
-                while not done and len(flights) < executor.slots and not self._over(budget):
+                while not (done or self._over(budget) or self.ending) and flights.room:
                     counted = budget.trials is None or self.history.starts < budget.trials
                     left = None if budget.seconds is None else budget.seconds - self.seconds
                     trial = self._next(counted and self._time_to_start(left))
@@ -564,10 +581,11 @@ class Study:
                         break
                     trial = self._grounded(trial, folder)
                     task = self.task(trial, estimator, decode, folder, limits(trial), settings or {})
-                    flights[executor.submit(task)] = trial
+                    flights.place(task, trial)
                 if not flights:
                     return
-                self._land(flights, executor, budget, folder)
+                self._land(flights, budget, folder)
+                done = done and all(number in self._handed for number in self.history.asked)
                 between()
 
     @contextlib.contextmanager
@@ -582,41 +600,50 @@ class Study:
     def _over(self, budget: Budget) -> bool:
         return budget.seconds is not None and self.seconds >= budget.seconds
 
-    def _land(
-        self, flights: dict["Future[Result]", Trial], executor: Executor, budget: Budget, folder: Path
-    ) -> None:
-        """Wait for a result, or for the end of the time; tell what has come in."""
+    def _land(self, flights: Flights, budget: Budget, folder: Path) -> None:
+        """Wait for results, for the end of the time, or for the wish to end; tell what has come in."""
         left = None if budget.seconds is None else max(budget.seconds - self.seconds, 0.0)
+        if self.ending == FINISH:
+            flights.recall()
+        flights.waits()
         landed = self.wait(flights, left)
-        if not landed:
-            executor.stop()
+        if not landed and (self.ending == SAVE or self._over(budget)):
+            flights.executor.stop()
             landed, _ = wait_for(flights)
-        for future in sorted(landed, key=lambda future: flights[future].number):
-            trial = flights.pop(future)
-            self.land(trial, future.result(), folder)
+        flights.woken(len(landed))
+        for future in sorted(landed, key=flights.number):
+            self.land(*flights.land(future), folder)
 
     def wait(
         self, flights: Collection["Future[Result]"], seconds: float | None = None
     ) -> set["Future[Result]"]:
-        """Return which of ``flights`` landed first, within ``seconds``; trackers hear what is reported meanwhile."""
-        end = math.inf if seconds is None else time.monotonic() + seconds
+        """Return which of ``flights`` landed first, within ``seconds``; trackers hear what is reported meanwhile.
+
+        Nothing is returned when ``ending`` came to be ``SAVE``, or ``FINISH``, which is the other's to hear of.
+        """
+        end, ending = math.inf if seconds is None else time.monotonic() + seconds, self.ending
         while True:
             left = max(end - time.monotonic(), 0.0)
             landed, _ = wait_for(flights, timeout=min(left, FOLLOW), return_when=FIRST_COMPLETED)
             for number, reports in self._reports.items():
                 for epoch, metrics in reports.new():
                     self._track("reported", self.history.trials[number], epoch, metrics)
-            if landed or not left:
+            if landed or not left or self.ending != ending:
                 return landed
 
     def land(self, trial: Trial, result: Result, folder: Path, *, reached: int = 0) -> Trial:
         """Tell ``result`` of ``trial``, then drop the checkpoints that nobody needs any more.
 
         What was stopped stays unfinished, unless what it ``reached`` counts: then it is finished at so many epochs.
+        So does, ``RETRIES`` times, what a worker died of that nobody knows the cause of: it is asked for again.
         """
         self._reports.pop(trial.number, None)
         if result.stopped and not reached:
             return trial
+        if lost(result):
+            if self._again(trial.number, str(result.error)):
+                return trial
+            result = replace(result, error=f"{result.error}, {RETRIES + 1} times")
         if result.stopped:
             trial = self._shorten(trial, reached)
         try:
@@ -627,6 +654,18 @@ class Study:
         if dropped := tidy(self.history, updated, folder, wanted, quota=self.quota, promising=order):
             self.note("checkpoints dropped", {"quota": self.quota, "trials": dropped})
         return updated
+
+    def _again(self, number: int, error: str) -> bool:
+        """Return whether the step of trial ``number`` is placed again after ``error``; it is counted in the store."""
+        asked = self.history.trials[number].asked
+        assert asked is not None
+        name = f"{RETRIED} {asked.index}"
+        times = self.history.events.get(name, {"times": 0})["times"]
+        if times >= RETRIES:
+            return False
+        self.note(name, {"trial": number, "times": times + 1, "error": error})
+        self._handed.discard(number)
+        return True
 
     def _worth_keeping(self) -> set[int]:
         """Return the trials whose weights are promising, recent, or go on as the scheduler says."""

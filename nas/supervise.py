@@ -243,6 +243,15 @@ def _packed(task: Task) -> bytes:
     return pickle.dumps(dataclasses.replace(task, estimator=None))  # type: ignore[arg-type]
 
 
+def on_device(task: Task, device: str | None) -> Task:
+    """Return ``task`` for the torch ``device``; as it is for None."""
+    return (
+        task
+        if device is None
+        else dataclasses.replace(task, context=dataclasses.replace(task.context, device=device))
+    )
+
+
 def _less(task: Task, seconds: float) -> Task:
     """Return ``task`` with ``seconds`` of its time gone."""
     assert task.limits.seconds is not None
@@ -283,7 +292,7 @@ def _serve(connection: Connection, life: int) -> None:
     while True:
         try:
             received = _load(connection.recv_bytes())
-        except EOFError:
+        except (EOFError, ConnectionError):  # the engine is gone
             return
         answer: Result | OSError
         try:

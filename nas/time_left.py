@@ -58,7 +58,8 @@ class TimeLeft:
             [(self.study.history.trials[one], plan.epochs - self._done(one)) for one in plan.trials],
             self.study.trials,
         )
-        total = None if finals is None else added([searching, finals])
+        at_once = min(self.settings.workers, max(len(plan.trials), 1))
+        total = None if finals is None else added([searching, finals.shared(at_once)])
         return total if total is None or budget is None else total.within(budget - self.study.seconds)
 
     def _search_left(self) -> Interval | None:
@@ -73,7 +74,7 @@ class TimeLeft:
         if settings.trials is not None:
             due = max(settings.trials - self.study.history.starts, 0)
             counted = self.durations.searching(list(self.study.searched.values()), due)
-            found += [] if counted is None else [counted]
+            found += [] if counted is None else [counted.shared(settings.workers)]
         return min(found, key=lambda one: one.median, default=None)
 
     def _done(self, number: int) -> int:

@@ -103,6 +103,7 @@ class Step:
 
     ``index`` counts the steps of the study in the order in which they were asked for. ``folds`` holds the metrics of
     each fold of a cross-validation, or its error in their place; ``metrics`` are then means over those that succeeded.
+    ``told`` is how many results of the study had been told before its own: -1 while it has none.
     """
 
     index: int
@@ -115,6 +116,7 @@ class Step:
     checkpoint: str | None = None
     error: str | None = None
     folds: tuple[Metrics | str, ...] = ()
+    told: int = -1
 
     def spread(self, name: str) -> float:
         """Return the sample standard deviation of metric ``name`` over the folds; NaN for fewer than two."""
@@ -129,7 +131,8 @@ class Trial:
     A fork began from the weights of ``parent`` and took the place of the trial ``replaces``; the parent of a repeat is
     the trial that it repeats.
 
-    ``known`` counts the results that were told when it was asked for, ``pending`` the trials then in flight.
+    ``known`` counts the results that were told when it was asked for: what was asked for before it and told later was
+    then in flight.
     ``free`` holds the metrics that follow from the design alone (params, macs, size). ``steps`` are finished,
     ``asked`` is the one in flight. ``server`` names the strategy that proposed it, where one strategy asks others.
     """
@@ -141,7 +144,6 @@ class Trial:
     lineage: int = -1
     key: str = ""
     known: int = 0
-    pending: tuple[int, ...] = ()
     free: Metrics = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     asked: Step | None = None

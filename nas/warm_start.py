@@ -151,12 +151,12 @@ class WarmStart:
     def keep_up(self) -> list[Trust]:
         """Score the trials that were not, enqueue a pick if one is due, and return how true the signals are.
 
-        Nothing is scored or enqueued while a trial is in flight: with several at once the scores would wait in the
-        worker's queue, and after an interruption a decision would be taken without the result that it follows.
+        Nothing is scored or enqueued while all workers have a trial, and with one worker while there is one: the scores
+        would wait for it, and after an interruption a decision would be taken without the result that it follows.
         """
         history = self.study.history
         chosen = history.events[EVENT]["picks"] if EVENT in history.events else []
-        settled = not history.asked
+        settled = len(history.asked) < self.executor.slots
         if chosen and settled:
             limit = SLOWEST if self.study.problem.timed else None
             for trial in list(history.searched.values()):

@@ -57,9 +57,11 @@ def test_only_what_was_measured_is_a_row(patience, tmp_path, monkeypatch) -> Non
     seconds = {512: 1.0, 2048: 3.0}
     monkeypatch.setattr(calibration, "PATIENCE", patience)
     ended = SimpleNamespace(
+        slots=1,
+        threads=1,
         submit=lambda task: SimpleNamespace(
             result=lambda: Result(seconds=seconds[round(task.fidelity.data * 10_000)])
-        )
+        ),
     )
     cost = calibration.calibrate(None, SPACE, ended, Folder(tmp_path), 10_000, "cpu")  # type: ignore[arg-type]
     counts = (512, 2048) if patience else (512,)

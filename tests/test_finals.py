@@ -77,6 +77,7 @@ def test_the_best_of_the_search_is_measured_before_it_wins(tmp_path):
 def test_the_watch_follows_what_is_free_and_the_pieces_do_not(stored, tmp_path, monkeypatch):
     one = session(tmp_path, {})
     one.settings = SimpleNamespace(memory=stored)  # type: ignore[assignment]
+    one.executor = SimpleNamespace(slots=1)
     events = one.study.history.events
     for free, limits in (
         (1_000, (1_000, 1_000)),

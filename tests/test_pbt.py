@@ -153,14 +153,14 @@ def test_a_fork_in_flight_keeps_what_it_begins_from(tmp_path):
     base = base_of(trial, study.history.trials)
     assert base == (parent, parent.last) and trial.asked.start == parent.last.fidelity.epochs
     study._handed.add(parent.number)
-    moved = study._begin(Continue(parent.number, LADDER[trial.asked.start]), ())
+    moved = study._begin(Continue(parent.number, LADDER[trial.asked.start]))
     land(moved)
     assert base_of(trial, study.history.trials)[1] == parent.last
     assert (tmp_path / folder_of(parent) / parent.last.checkpoint).exists()
     child = land(trial)
     learned = json.loads((tmp_path / folder_of(child) / child.last.checkpoint).read_text())
     assert learned == [parent.config["rate"]] * trial.asked.start + [child.config["rate"]]
-    land(study._begin(Continue(moved.number, LADDER[trial.asked.start + 1]), ()))
+    land(study._begin(Continue(moved.number, LADDER[trial.asked.start + 1])))
     assert not (tmp_path / folder_of(parent) / parent.last.checkpoint).exists()
 
 

@@ -359,7 +359,7 @@ def test_a_resumed_search_is_the_uninterrupted_one(tmp_path, scheduler, curves):
     resumed = searched(useless_below(3), 150, path=tmp_path / "study.log", stops=stops, **options)
     assert scheduler == "asha" or {1} <= set(starts(whole))
     for one, other in zip(whole, resumed, strict=True):
-        assert one.config == other.config and one.pending == other.pending
+        assert one.config == other.config and one.known == other.known
         assert [step.fidelity for step in one.steps] == [step.fidelity for step in other.steps]
         assert [step.index for step in one.steps] == [step.index for step in other.steps]
 

@@ -243,7 +243,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(warm_start, "LEAST", 6)
     monkeypatch.setattr(warm_start, "COUNTED", 6)
     monkeypatch.setattr(warm_start, "PICKS", 3)
-    monkeypatch.setattr("nas.session.threads", lambda: 1)
+    monkeypatch.setattr("nas.executors.serial.cores", lambda: 1)
     monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals((trials[0],), 1))
 
 

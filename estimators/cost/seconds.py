@@ -105,6 +105,10 @@ class Interval:
         """Return the interval of what is ended after ``most`` seconds, which count as 0 when they are negative."""
         return Interval(*(min(value, max(most, 0.0)) for value in (self.median, self.low, self.high)))
 
+    def shared(self, workers: int) -> "Interval":
+        """Return the interval of what so many workers do at once, none of them idle."""
+        return Interval(self.median / workers, self.low / workers, self.high / workers)
+
     def after(self, seconds: float) -> "Interval":
         """Return what is left when ``seconds`` have gone by."""
         return Interval(*(max(value - seconds, 0.0) for value in (self.median, self.low, self.high)))

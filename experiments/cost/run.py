@@ -25,7 +25,7 @@ from estimators.estimator import Context, Fidelity
 from estimators.split import Split
 from estimators.train import TrainEstimator
 from experiments.record import Record
-from nas.calibration import threads
+from nas.executor import cores
 from nas.joint import joint_space
 from search_spaces.architecture import Design, SearchSpace
 
@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--cifar", help="folder of CIFAR-10 as class folders; by default that of $NAS_DATA")
     options = parser.parse_args()
     folder = options.cifar or str(Path(os.environ.get("NAS_DATA", ".")) / "cifar10")
-    torch.set_num_threads(threads())
+    torch.set_num_threads(cores())
     if options.quick:
         with tempfile.TemporaryDirectory() as scratch:
             record = Record(str(Path(scratch) / "run.py"), *MEASURED)

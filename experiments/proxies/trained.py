@@ -16,8 +16,8 @@ from estimators.dataset import load, open_saved, save
 from estimators.estimator import Context, Fidelity
 from estimators.split import Split
 from estimators.train import TrainEstimator
-from nas.calibration import threads
 from nas.draws import draw
+from nas.executor import cores
 from nas.joint import joint_space
 from nas.warm_start import with_default_recipe
 from search_spaces.architecture import Design
@@ -69,7 +69,7 @@ def accuracy_of(design: Design, data: Path, *, images: int, epochs: int) -> dict
     """Train ``design`` on ``images`` of the saved ones; return its validation accuracy and the seconds."""
     share = min(1.0, images / len(open_saved(data).train))
     with TemporaryDirectory(prefix="nas-") as scratch:
-        context = Context(seed=SEED, scratch=Path(scratch), epochs=epochs, horizon=epochs, threads=threads())
+        context = Context(seed=SEED, scratch=Path(scratch), epochs=epochs, horizon=epochs, threads=cores())
         result = TrainEstimator(data).evaluate(design, Fidelity(epochs, share), context)
     assert result.error is None, result.error
     return {"accuracy": result.metrics["accuracy"], "seconds": result.seconds}

@@ -26,9 +26,10 @@ LATEST = 20  # trials whose seconds count
 class Auto(Strategy):
     """Asks ``gp`` for the first ``modelled`` trials; from then on mostly ``tpe`` and ``evolution``.
 
-    With trials of several fidelities ``tpe`` serves from ask ``ENDED_EARLY`` on. Under a budget of time, where results
-    come in faster than a fit takes, ``gp`` serves the share of asks that its time allows, by the stored seconds of the
-    last trials, and ``tpe`` the others. Each trial keeps the name of its ``server``.
+    With trials of several fidelities ``tpe`` serves from ask ``ENDED_EARLY`` on. Under a budget of time, or with
+    several trials in flight, where results come in faster than a fit takes, ``gp`` serves the share of asks that its
+    time allows, by the stored seconds of the last trials, and ``tpe`` the others. Each trial keeps the name of its
+    ``server``.
     """
 
     weighs_priors = True
@@ -62,7 +63,7 @@ class Auto(Strategy):
             return str(rng.choice(list(LATER), p=list(LATER.values())))
         if index >= ENDED_EARLY and len(self._costs) > 1:
             return "tpe"
-        if not self.problem.timed or len(self.trials) < LATEST:
+        if not (self.problem.timed or pending) or len(self.trials) < LATEST:
             return "gp"
         latest = [trial.seconds for trial in islice(reversed(self.trials.values()), LATEST)]
         share = float(np.mean(latest)) / (pending + 1) / FIT

@@ -1,0 +1,1 @@
+"""Everything dies at random moments."""

@@ -1,0 +1,1 @@
+"""The engine at the size of a cluster."""

@@ -1,0 +1,1 @@
+"""Two workers with a core each against one with both."""
