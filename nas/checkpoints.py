@@ -2,10 +2,10 @@
 
 import contextlib
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,7 +13,7 @@ from nas.history import History
 from nas.trial import Step, Trial
 
 SHARE = 0.1  # of the free disk that checkpoints may take where no quota is named
-FEW = 64  # folders that are searched for checkpoints after each step that names none
+FEW = 48  # folders that are searched for checkpoints after each step that names none
 LEAST = 64_000_000  # bytes that they may take in any case
 
 
@@ -100,7 +100,7 @@ def tidy(
         return []
     bases = _bases(history)
     _trim(trial, folder / folder_of(trial), bases.get(trial.number, set()))
-    if not (paths := list(folder.glob("trial-*"))):
+    if not (paths := _folders(folder)):
         return []
     found = {path: history.trials.get(number_of(path), trial) for path in paths}
     free = {
@@ -118,9 +118,20 @@ def tidy(
 
 def _bare(folder: Path) -> bool:
     """Return whether ``folder`` has few folders of trials, and no checkpoint in them, named by a step or not."""
-    if sum(1 for _ in islice(folder.glob("trial-*"), FEW + 1)) > FEW:
-        return False
-    return next(folder.glob("trial-*/*.safetensors"), None) is None
+    folders = _folders(folder)
+    return len(folders) <= FEW and not any(map(_holds_weights, folders))
+
+
+def _holds_weights(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(entry.name.endswith(".safetensors") for entry in entries)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders of trials below ``folder``; a glob takes several times as long, at each result."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return [Path(entry.path) for entry in entries if entry.name.startswith("trial-") and entry.is_dir()]
+    return []
 
 
 def _trim(trial: Trial, own: Path, bases: Collection[str]) -> None:

@@ -33,6 +33,7 @@ from nas.trial import checked_metrics
 
 PROGRESS = "progress.jsonl"
 POLL = 0.05  # seconds between looks at the clock and at the child's memory
+SELDOM = 1.0  # seconds between looks at memory that has no limit: only to say what was held when a process is killed
 WARM_UP = 300.0  # seconds a child has to start and load what its estimator needs
 BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # a disk that fails is no fault of the design
 BEGUN = None  # what the child sends when it has a task: from then on it may be asked to stop
@@ -199,7 +200,7 @@ class Child:
         """
         assert self._connection is not None and self._process is not None
         began, begun, asked, due = time.monotonic(), False, False, math.inf
-        watch = Watch(self._process.pid)
+        watch, looked, used = Watch(self._process.pid), -math.inf, 0
         while True:
             try:
                 message = self._connection.recv_bytes() if self._connection.poll(POLL) else None
@@ -213,7 +214,9 @@ class Child:
                 if isinstance(received, Result):
                     return received
                 begun = True
-            seconds, used = time.monotonic() - began, watch.look()
+            seconds = time.monotonic() - began
+            if limits.memory is not None or seconds - looked > SELDOM:
+                looked, used = seconds, watch.look()
             if limits.memory is not None and used > limits.memory:
                 self.close()
                 return Result(error=over_limit(used, limits.memory), seconds=seconds)

@@ -18,7 +18,16 @@ MODELLED = 1000  # asks up to which the processes serve alone
 LATER = {"tpe": 0.5, "evolution": 0.4, "gp": 0.1}  # shares of asks from then on
 ENDED_EARLY = 20  # asks that the processes serve where trials are trained to different fidelities
 FIT = 0.05  # seconds of an ask of the processes: trials that finish faster are waited for by nobody
-SERVED = 0.1  # share of asks that the processes serve all the same
+SERVED = 0.1  # share of asks that the processes serve all the same, where nothing else is in flight
+ALLOWED = (
+    0.5  # of the time between two results, where several are in flight: more, and workers wait for the engine
+)
+LARGE = (
+    240,
+    0.1,
+    0.8,
+)  # trials from which on so many seconds are those of an ask, and of finding hyperparameters anew
+GROWTH = 10
 LATEST = 20  # trials whose seconds count
 
 
@@ -66,5 +75,17 @@ class Auto(Strategy):
         if not (self.problem.timed or pending) or len(self.trials) < LATEST:
             return "gp"
         latest = [trial.seconds for trial in islice(reversed(self.trials.values()), LATEST)]
-        share = float(np.mean(latest)) / (pending + 1) / FIT
-        return "gp" if rng.random() < max(share, SERVED) else "tpe"
+        return "gp" if rng.random() < self._share(float(np.mean(latest)), pending) else "tpe"
+
+    def _share(self, seconds: float, pending: int) -> float:
+        """Return the share of asks that ``gp`` has the time for, where trials take so many ``seconds``.
+
+        With several in flight the engine must not be busy for longer than one of them takes, nor all of the time.
+        """
+        if not pending:
+            return max(seconds / FIT, SERVED)
+        size, ask, anew = LARGE
+        if seconds < anew:
+            return 0.0
+        each = anew * GROWTH / max(len(self.trials), size)  # they are found anew when a tenth more were told
+        return (ALLOWED * seconds / (pending + 1) - each) / ask
