@@ -69,19 +69,21 @@ class Auto(Strategy):
 
     def _server_of(self, rng: np.random.Generator, index: int, pending: int) -> str:
         if index >= self.modelled:
-            return str(rng.choice(list(LATER), p=list(LATER.values())))
+            server = str(rng.choice(list(LATER), p=list(LATER.values())))
+            busy = server == "gp" and pending and rng.random() * LATER["gp"] >= self._share(pending)
+            return "tpe" if busy else server
         if index >= ENDED_EARLY and len(self._costs) > 1:
             return "tpe"
         if not (self.problem.timed or pending) or len(self.trials) < LATEST:
             return "gp"
-        latest = [trial.seconds for trial in islice(reversed(self.trials.values()), LATEST)]
-        return "gp" if rng.random() < self._share(float(np.mean(latest)), pending) else "tpe"
+        return "gp" if rng.random() < self._share(pending) else "tpe"
 
-    def _share(self, seconds: float, pending: int) -> float:
-        """Return the share of asks that ``gp`` has the time for, where trials take so many ``seconds``.
+    def _share(self, pending: int) -> float:
+        """Return the share of asks that ``gp`` has the time for, by the seconds of the last trials.
 
         With several in flight the engine must not be busy for longer than one of them takes, nor all of the time.
         """
+        seconds = float(np.mean([one.seconds for one in islice(reversed(self.trials.values()), LATEST)]))
         if not pending:
             return max(seconds / FIT, SERVED)
         size, ask, anew = LARGE

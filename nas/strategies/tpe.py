@@ -54,6 +54,7 @@ class TPE(Strategy):
         self.axes = Axes([_edges(slot.parameter) for slot in slots], ordered)
         self._told: dict[int, int] = {}  # place in the table by number of the trial
         self._points = np.empty((16, 2 * len(slots)))  # units and activity of what was told
+        self._waiting: dict[int, np.ndarray] = {}  # points of what was in flight at the last ask, by number
         self._standing = Standing(len(problem.objectives))
 
     def tell(self, trial: Trial) -> None:
@@ -112,12 +113,21 @@ class TPE(Strategy):
         count = min(math.ceil(self.gamma * told), GOOD, self._standing.succeeded)
         order = self._standing.order(count)
         rest = order[count :: math.ceil((told - count) / BAD) or 1]
-        waiting = [np.array(self._encode(trial.config)) for trial in pending]
+        waiting = self._in_flight(pending)
         weights = math.log(count + 1) - np.log(np.arange(1, count + 1))
         good = self._mixture(self._points[order[:count]], weights / weights.mean())
         return good, self._mixture(
             np.vstack([self._points[rest], *waiting]), np.ones(len(rest) + len(waiting))
         )
+
+    def _in_flight(self, pending: Sequence[Trial]) -> list[np.ndarray]:
+        """Return the points of what is ``pending``: with a thousand workers nearly all of it was so at the last ask."""
+        known = self._waiting
+        self._waiting = {
+            one.number: known[one.number] if one.number in known else np.array(self._encode(one.config))
+            for one in pending
+        }
+        return list(self._waiting.values())
 
     def _mixture(self, rows: np.ndarray, weights: np.ndarray) -> Parzen:
         u, a = np.hsplit(rows, 2)
