@@ -11,6 +11,7 @@ Notation
 import copy
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,6 +110,31 @@ def held(path: Path, put: Callable[[Files], Any]) -> Held:
         digest.update(f"{name} {len(content)} ".encode())
         digest.update(content.data)
     return Held(digest.hexdigest()[:32], None if path.is_dir() else path.name, (put(files),))
+
+
+class Depot:
+    """What the engine has put where workers can fetch it; ``put`` turns files into a reference to them."""
+
+    def __init__(self, put: Callable[[Files], Any]) -> None:
+        self._put, self._lock = put, threading.Lock()
+        self._held: dict[Path, tuple[Stamps, Held]] = {}
+
+    def held(self, path: Path) -> Held:
+        """Return what hosts can hold of ``path``; it is put once, and again when it has changed."""
+        now = {path.name: stamp(path)} if path.is_file() else stamps(path)
+        with self._lock:
+            known, one = self._held.get(path, (None, None))
+            if one is None or known != now:
+                one = held(path, self._put)
+                self._held[path] = now, one
+            return one
+
+    def filled(self, mirror: Mirror, has: Mapping[Path, Stamps]) -> Mirror:
+        """Return ``mirror`` with a reference to its files, unless the worker ``has`` them since it wrote them."""
+        there = has.get(mirror.home, {})
+        if all(there.get(name) == known for name, known in mirror.stamps.items()):
+            return mirror
+        return replace(mirror, files=(self._put(load(mirror.home, list(mirror.stamps))),))
 
 
 def hold(one: Held, fetch: Callable[[Any], Files]) -> None:

@@ -16,7 +16,11 @@ from nas.executor import Task
 
 
 class Lost(Exception):
-    """A worker is gone, and so is what it was at; the message says how."""
+    """A worker is gone; the message says how. What it was at is gone too, unless it had not ``begun``."""
+
+    def __init__(self, cause: str, *, begun: bool = True) -> None:
+        super().__init__(cause)
+        self.begun = begun
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +31,13 @@ class Turn:
     future: "Future[Result]" = field(default_factory=Future)
     stopping: threading.Event = field(default_factory=threading.Event)
 
+    def begin(self) -> bool:
+        """Return whether the turn is taken from now on: it cannot be cancelled any more, and was not before."""
+        return self.future.running() or self.future.set_running_or_notify_cancel()
+
     def land(self, result: Result) -> None:
         """Give ``result`` to whoever waits, without a worker; not if it was cancelled."""
-        if self.future.set_running_or_notify_cancel():
+        if self.begin():
             self.future.set_result(result)
 
 
@@ -61,7 +69,8 @@ class Turns:
     def serve(self, worker: int, evaluate: Callable[[Turn], Result]) -> None:
         """Give ``worker`` one turn after the other until there are no more, or ``evaluate`` raises ``Lost``; blocks.
 
-        What is lost comes back as killed. What else ``evaluate`` raises is raised by the future.
+        What is lost comes back as killed, what had not begun has the next turn of all. What else ``evaluate`` raises is
+        raised by the future.
         """
         last: Path | None = None
         while (turn := self._take(worker, last)) is not None:
@@ -70,7 +79,8 @@ class Turns:
                 result = evaluate(turn)
             except Lost as lost:
                 self._end(worker)
-                turn.future.set_result(Result(error=f"killed: {lost}"))
+                if lost.begun or not self._again(turn):
+                    turn.future.set_result(Result(error=f"killed: {lost}"))
                 return
             except BaseException as error:
                 self._end(worker)
@@ -116,7 +126,7 @@ class Turns:
             while not self._closed:
                 if (turn := self._chosen(worker)) is None:
                     self._changed.wait()
-                elif turn.future.set_running_or_notify_cancel():
+                elif turn.begin():
                     self._taken[worker] = turn
                     break
             else:
@@ -135,6 +145,15 @@ class Turns:
         if chosen is not None:
             self._waiting.remove(chosen)
         return chosen
+
+    def _again(self, turn: Turn) -> bool:
+        """Have ``turn`` wait again, before all others; return whether anybody may take it."""
+        with self._changed:
+            if self._closed or self._refusal is not None:
+                return False
+            self._waiting.appendleft(turn)
+            self._changed.notify_all()
+            return True
 
     def _end(self, worker: int) -> None:
         with self._changed:

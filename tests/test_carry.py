@@ -4,7 +4,7 @@ import json
 import os
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.supernet import SupernetEstimator, SupernetTraining
 from estimators.train import TrainEstimator
 from estimators.zero_cost import ZeroCost
-from nas.carry import changed, held, hold, load, mirrors, reads, relocated, stamps, store
+from nas.carry import Depot, changed, held, hold, load, mirrors, reads, relocated, stamps, store
 from nas.cluster import Share, refused, share_of_gpu
 from nas.executor import Limits, Task
 from nas.outpost import PREFIX, Outpost
@@ -99,6 +99,10 @@ def test_what_is_read_is_held_once_by_its_content(data, tmp_path):
     file = held(data / "images", lambda files: put.append(files) or len(put) - 1)
     for each in (one, same, file, file):
         hold(each, fetch)
+    depot = Depot(lambda files: put.append(files) or len(put) - 1)
+    assert depot.held(data) is depot.held(data) and depot.held(data / "images").key == file.key
+    (data / "images").write_text("others")
+    assert depot.held(data).key != one.key and len(put) == 6
     assert fetched == [0, 2] and one.key == same.key != file.key
     assert (one.place(cache.place()) / "images").read_text() == "pixels"
     assert file.place(cache.place()).read_text() == "pixels"
@@ -171,8 +175,9 @@ def abroad(outpost, local, objects):
         return len(objects) - 1
 
     _, root, root_of_cache = outpost.hello()
-    helds = {name: held(path, put) for name, path in reads(local.estimator).items()}
-    folders = [replace(one, files=(put(load(one.home, list(one.stamps))),)) for one in mirrors(local, root)]
+    depot = Depot(put)
+    helds = {name: depot.held(path) for name, path in reads(local.estimator).items()}
+    folders = [depot.filled(mirror, {}) for mirror in mirrors(local, root)]
     moved = relocated(local, {name: one.place(root_of_cache) for name, one in helds.items()}, root)
     outcome, files = outpost.run(len(objects), Parcel.of(moved), folders, list(helds.values()))
     for mirror, new in zip(folders, files, strict=True):

@@ -189,6 +189,23 @@ class TestCluster:
         assert done == dict.fromkeys(range(8), "1.5") and 1 <= lost <= 4
         cluster.add_node(num_cpus=2)
 
+    def test_workers_without_room_are_not_counted_until_there_is(self, make, cluster, tmp_path, monkeypatch):
+        monkeypatch.setattr("nas.executors.ray.PATIENCE", 5.0)
+        executor = make(workers=3, cpus=2)
+        futures = [executor.submit(task(Sleeping(), 0.5, tmp_path / f"trial-{n}")) for n in range(6)]
+        assert all(future.result(timeout=PATIENT).error is None for future in futures)
+        time.sleep(1.5)  # idle workers are asked first
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        futures = [executor.submit(task(Sleeping(), 0.5, tmp_path / f"fewer-{n}")) for n in range(6)]
+        assert all(future.result(timeout=PATIENT).error is None for future in futures)
+        while executor.slots == 3:
+            time.sleep(0.1)
+        assert executor.slots == 2
+        cluster.add_node(num_cpus=2)
+        while executor.slots == 2:
+            time.sleep(0.1)
+        assert executor.submit(task(Sleeping(), 0.1, tmp_path / "all")).result(timeout=PATIENT).error is None
+
 
 @pytest.mark.slow
 @OF_RAY

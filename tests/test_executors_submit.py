@@ -189,7 +189,7 @@ def taken(turns, number, log):
     def evaluate(turn):
         log.append((number, turn.task.context.scratch.name))
         if turn.task.design == "lost":
-            raise Lost("the node is gone")
+            raise Lost("the node is gone", begun=number == 0)
         return Result()
 
     return threading.Thread(target=turns.serve, args=(number, evaluate), daemon=True)
@@ -213,6 +213,13 @@ def test_turns_go_on_where_they_were_and_a_lost_worker_takes_no_more(tmp_path):
         1,
         "a",
     )
+    waits = turns.put(task("lost", tmp_path, "b"))  # the last worker finds out before it begins
+    threads[1].join(timeout=PATIENT)
+    assert not threads[1].is_alive() and waits.running() and not waits.cancel()
+    taken(turns, 0, log).start()
+    assert waits.result(timeout=PATIENT).error == "killed: the node is gone"
+    threads[1] = taken(turns, 1, log)
+    threads[1].start()
     turns.refuse("killed: no worker is left")
     assert turns.put(task("fine", tmp_path, "a")).result(timeout=PATIENT).error == "killed: no worker is left"
     turns.refuse(None)

@@ -8,15 +8,16 @@ what it was at, which comes back as killed; another one is started, on another n
 
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Result
-from nas.carry import Held, Mirror, Stamps, held, load, mirrors, reads, relocated, stamp, stamps, store
+from nas.carry import Depot, Mirror, Stamps, mirrors, reads, relocated, store
 from nas.cluster import Share, connected, line_of, refused, share_of_gpu
 from nas.executor import Executor, Task, checked_workers, executors
 from nas.outpost import Facts, Outpost
@@ -25,6 +26,7 @@ from nas.turns import Lost, Turn, Turns
 
 PATIENCE = 120.0  # seconds after which nothing waits any more for a worker that does not start
 TRIES = 3  # starts that may fail in a row before a worker is given up
+SILENCE = 1.0  # seconds after which an idle worker is asked whether it is there before it is given work
 FAREWELL = 2.0  # seconds that actors have to leave nothing behind
 
 
@@ -37,6 +39,7 @@ class Station:
     sees: dict[tuple[Path, ...], bool] = field(default_factory=dict)  # by what an evaluation needs
     holds: dict[Path, Stamps] = field(default_factory=dict)  # of folders that it was at last
     run: int = 0  # number of the run placed last
+    heard: float = field(default_factory=time.monotonic)  # when it answered last
 
 
 @executors.register("ray")
@@ -75,11 +78,11 @@ class Ray(Executor):
             num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=4, scheduling_strategy="SPREAD"
         )
         self._turns, self._closed = Turns(), False
-        self._lock, self._putting = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
         self._actors: dict[int, Any] = {}
         self._stations: dict[int, Station] = {}
         self._missing: set[int] = set()
-        self._held: dict[Path, tuple[Stamps, Held]] = {}
+        self._depot = Depot(self._ray.put)
         names = [f"ray-{number}" for number in range(workers)]
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=name, daemon=True)
@@ -180,6 +183,7 @@ class Ray(Executor):
             return Result(stopped=True)
         device = self._devices[number % len(self._devices)] if self._devices else None
         packed = Parcel.of(turn.task, device)
+        self._call(station)
         try:
             if self._sees(station, turn.task):
                 outcome, _ = self._ray.get(station.actor.run.remote(station.run, packed))
@@ -187,10 +191,20 @@ class Ray(Executor):
                 outcome = self._abroad(station, turn.task, device)
         except self._ray.exceptions.RayError as error:
             raise self._lost(error) from None
+        station.heard = time.monotonic()
         if isinstance(outcome, OSError):
             raise outcome
         assert isinstance(outcome, Result)
         return outcome
+
+    def _call(self, station: Station) -> None:
+        """Have a worker answer that was idle for a while: what was lost meanwhile costs no evaluation."""
+        if time.monotonic() - station.heard < SILENCE:
+            return
+        try:
+            self._ray.get(station.actor.hello.remote())
+        except self._ray.exceptions.RayError as error:
+            raise Lost(line_of(error), begun=False) from None
 
     def _sees(self, station: Station, task: Task) -> bool:
         """Return whether the worker sees the folders of ``task``: a file that was just written there, above all."""
@@ -208,8 +222,8 @@ class Ray(Executor):
     def _abroad(self, station: Station, task: Task, device: str | None) -> Result:
         """Evaluate where the engine's folders are not: send what is needed, write what comes back."""
         root, cache = station.facts.root, station.facts.cache
-        helds = {name: self._hold(path) for name, path in reads(task.estimator).items()}
-        folders = [self._filled(station, mirror) for mirror in mirrors(task, root)]
+        helds = {name: self._depot.held(path) for name, path in reads(task.estimator).items()}
+        folders = [self._depot.filled(mirror, station.holds) for mirror in mirrors(task, root)]
         moved = relocated(task, {name: one.place(cache) for name, one in helds.items()}, root)
         run = station.actor.run.remote(station.run, Parcel.of(moved, device), folders, list(helds.values()))
         outcome, files = self._ray.get(run)
@@ -220,23 +234,6 @@ class Ray(Executor):
             return Result(error=f"killed: a disk of {station.facts.host} failed ({outcome})")
         assert isinstance(outcome, Result)
         return outcome
-
-    def _filled(self, station: Station, mirror: Mirror) -> Mirror:
-        """Return ``mirror`` with a reference to its files, if the worker has not just written them itself."""
-        has = station.holds.get(mirror.home, {})
-        if all(has.get(name) == known for name, known in mirror.stamps.items()):
-            return mirror
-        return replace(mirror, files=(self._ray.put(load(mirror.home, list(mirror.stamps))),))
-
-    def _hold(self, path: Path) -> Held:
-        """Return what hosts hold of ``path``, put into the cluster the first time, and when it has changed."""
-        now = {path.name: stamp(path)} if path.is_file() else stamps(path)
-        with self._putting:
-            known, one = self._held.get(path, (None, None))
-            if one is None or known != now:
-                one = held(path, self._ray.put)
-                self._held[path] = now, one
-            return one
 
 
 def _paths() -> list[str]:
