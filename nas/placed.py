@@ -14,14 +14,14 @@ import socket
 import sys
 import threading
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from nas import supervise as supervised
 from nas.executor import Limits, Task
-from nas.supervise import Child
+from nas.supervise import Child, on_device
 
 LOOK = 0.5  # seconds between looks at a flag
 
@@ -88,7 +88,7 @@ class Parcel:
                 "at the top of a module"
             ) from None
         main = getattr(sys.modules["__main__"], "__file__", None)
-        context = task.context if device is None else replace(task.context, device=device)
+        context = on_device(task, device).context
         return cls(estimator, design, task.fidelity, context, task.limits, main)
 
     def task(self) -> Task:

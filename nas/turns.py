@@ -50,7 +50,7 @@ class Turns:
         self._idle: dict[int, Path | None] = {}  # what each idle worker was at last
         self._changed = threading.Condition()
         self._closed = False
-        self._refusal: str | None = None
+        self.refusal: str | None = None  # the error that all turns come back with
 
     def put(self, task: Task) -> "Future[Result]":
         """Have ``task`` wait its turn; its future can be cancelled until then."""
@@ -58,7 +58,7 @@ class Turns:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the executor was closed; make another one")
-            refusal = self._refusal
+            refusal = self.refusal
             if refusal is None:
                 self._waiting.append(turn)
                 self._changed.notify_all()
@@ -99,7 +99,7 @@ class Turns:
     def refuse(self, error: str | None) -> None:
         """Have what waits, and what is put from now on, fail with ``error``; None takes that back."""
         with self._changed:
-            self._refusal = error
+            self.refusal = error
         if error is not None:
             self._drain(Result(error=error))
 
@@ -149,7 +149,7 @@ class Turns:
     def _again(self, turn: Turn) -> bool:
         """Have ``turn`` wait again, before all others; return whether anybody may take it."""
         with self._changed:
-            if self._closed or self._refusal is not None:
+            if self._closed or self.refusal is not None:
                 return False
             self._waiting.appendleft(turn)
             self._changed.notify_all()

@@ -78,7 +78,7 @@ class Ray(Executor):
             num_cpus=share.cpus, num_gpus=share.gpus, max_concurrency=4, scheduling_strategy="SPREAD"
         )
         self._turns, self._closed = Turns(), False
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._actors: dict[int, Any] = {}
         self._stations: dict[int, Station] = {}
         self._missing: set[int] = set()
@@ -90,6 +90,7 @@ class Ray(Executor):
         ]
         for thread in self._threads:
             thread.start()
+        self._await()
 
     def submit(self, task: Task) -> "Future[Result]":
         return self._turns.put(task)
@@ -122,6 +123,17 @@ class Ray(Executor):
 
     # a worker's life
 
+    def _await(self) -> None:
+        """Wait until all workers are there, or cannot be had for now; a ``ValueError`` says why there are none."""
+        try:
+            with self._lock:
+                self._lock.wait_for(lambda: len(self._stations.keys() | self._missing) == self._workers)
+            if (refusal := self._turns.refusal) is not None:
+                raise ValueError(refusal.removeprefix("killed: "))
+        except BaseException:
+            self.close()
+            raise
+
     def _serve(self, number: int) -> None:
         """Have worker ``number`` evaluate; when it is lost, start it again. Ends when it is closed, or given up."""
         causes: list[str] = []
@@ -134,9 +146,9 @@ class Ray(Executor):
             if station is None:
                 return
             causes.clear()
-            self._stations[number] = station
             self._turns.serve(number, partial(self._evaluate, number, station))
-            del self._stations[number]
+            with self._lock:
+                del self._stations[number]
             if self._closed:
                 return
             self._ray.kill(station.actor)
@@ -156,10 +168,12 @@ class Ray(Executor):
         except self._ray.exceptions.RayError as error:
             raise self._lost(error) from None
         with self._lock:
+            self._turns.refuse(None)
             self._missing.discard(number)
             self.slots = self._workers - len(self._missing)
-        self._turns.refuse(None)
-        return Station(actor, facts)
+            self._stations[number] = station = Station(actor, facts)
+            self._lock.notify_all()
+        return station
 
     def _miss(self, number: int, cause: str) -> None:
         """Count on worker ``number`` no more until it starts; where none is left, all that waits is lost."""
@@ -167,8 +181,10 @@ class Ray(Executor):
             self._missing.add(number)
             left = self._workers - len(self._missing)
             self.slots = max(left, 1)
-        if not left:
-            self._turns.refuse(f"killed: no worker is left in the cluster; of the last one: {cause}")
+            if not left:
+                said = f"the cluster has none of {self._workers} workers; of the last one: {cause}"
+                self._turns.refuse(f"killed: {said}")
+            self._lock.notify_all()
 
     def _lost(self, error: Exception) -> Lost:
         """Return what ``error`` of Ray says of a worker: what was raised there is its cause."""
