@@ -116,6 +116,10 @@ class Estimator(ABC):
     axes: tuple[str, ...] = ("epochs",)
     #: whether designs are trained; where they are not, a search has one rung, and its finals are trained by "train"
     trains: ClassVar[bool] = True
+    #: attributes with the path of a file, or of a folder of files, that evaluations read; a path may be None
+    reads: ClassVar[tuple[str, ...]] = ()
+    #: attributes with the path of a file outside of the scratch folder that evaluations go on from and write
+    writes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:

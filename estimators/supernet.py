@@ -41,6 +41,7 @@ class SupernetEstimator(Estimator):
 
     axes = ()
     trains: ClassVar[bool] = False
+    reads = ("data", "file")
 
     def __init__(
         self,
@@ -88,6 +89,9 @@ class SupernetTraining(Estimator):
     It evaluates no design, so it is no estimator that a search could choose. At the deadline of a ``partial`` context
     the last whole epoch counts.
     """
+
+    reads = ("data",)
+    writes = ("file",)
 
     def __init__(
         self, data: Path | str, space: SearchSpace, plan: Plan, file: Path, *, precision: str = "auto"

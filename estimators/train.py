@@ -96,6 +96,7 @@ class TrainEstimator(Estimator):
     """
 
     axes = ("epochs", "data")
+    reads = ("data", "inherit")
 
     def __init__(
         self,

@@ -98,6 +98,7 @@ class ZeroCost(Estimator):
     """
 
     axes = ()
+    reads = ("data",)
 
     def __init__(self, data: Path | str, names: Sequence[str], *, batch_size: int = 64) -> None:
         self.data, self.names, self.batch_size = str(data), tuple(names), batch_size

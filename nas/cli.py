@@ -142,7 +142,7 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         ("strategy", "what proposes designs"),
         ("scheduler", "what decides how far each is trained"),
         ("estimator", "what evaluates them"),
-        ("executor", "where: serial, or process for several workers on this machine"),
+        ("executor", "where: serial, process for several workers on this machine, ray for several machines"),
         ("device", "auto, cpu, cuda or cuda:0"),
         ("precision", "auto, float32, bfloat16 or float16"),
         ("root", "folder of torchvision's files"),

@@ -34,7 +34,7 @@ def test_every_command_parses():
         parser.parse_args([part.strip('"') for part in command.split()])
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/design.md"])
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "docs/design.md", "docs/executors.md"])
 def test_named_files_exist(name):
     text = (ROOT / name).read_text()
     for path in re.findall(r"`((?:nas|search_spaces|estimators|experiments|docs|tests)/[\w/.]*)`", text):
