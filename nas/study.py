@@ -492,6 +492,7 @@ class Study:
         folds: int | None = None,
         limits: Limits | None = None,
         workers: int = 1,
+        executor: Executor | None = None,
     ) -> Trial | None:
         """Evaluate ``f(config)`` or ``f(config, context)``; return the best trial.
 
@@ -502,7 +503,8 @@ class Study:
 
         With several ``workers`` so many evaluations run at a time, each in a child process; more of them than cores
         serve functions that wait. Ctrl-C ends a search in child processes when what is in flight is finished, SIGTERM
-        when it is saved (``nas.ending``); a worker that dies is replaced and what it had runs again, twice at most.
+        when it is saved (``nas.ending``); a worker that dies is replaced and what it had runs again, twice at most. An
+        ``executor`` of your own (a pool, a cluster; ``docs/executors.md``) is used in their place, and left open.
 
         A trial that is continued goes on from its weights if the function saves them: save before you report, as
         ``*.safetensors`` in ``context.scratch``, and begin at ``context.start`` from ``context.checkpoint``. Those of a
@@ -524,11 +526,9 @@ class Study:
         needed = tuple(one.name for one in self.problem.objectives if one.name not in UNTOLD)
         bounded = tuple(one.name for one in self.problem.constraints)
         estimator = single if folds is None else Folded(replace(single, needed=None), folds, needed, bounded)
-        isolate = limits is not None or workers > 1
-        kind: Any = executors.get("process" if workers > 1 else "serial")
-        executor = kind(workers=workers, **({"oversubscribe": True} if workers > 1 else {"isolate": isolate}))
+        isolate = limits is not None or workers > 1 or executor is not None
         ended = heeded(self) if isolate else contextlib.nullcontext()
-        with contextlib.closing(executor), ended, beside(self._path) as folder:
+        with _placing(executor, workers, isolate) as executor, ended, beside(self._path) as folder:
             self.quota = share_of_disk(folder)
             self.run(
                 estimator,
@@ -730,6 +730,18 @@ class Study:
         }
         context = Context(**{**fields, **settings})
         return Task(estimator, decode(trial.config), fidelity, context, limits)
+
+
+@contextlib.contextmanager
+def _placing(executor: Executor | None, workers: int, isolate: bool) -> Iterator[Executor]:
+    """Yield ``executor``, or one for so many ``workers`` that is closed in the end."""
+    if executor is not None:
+        yield executor
+        return
+    kind: Any = executors.get("process" if workers > 1 else "serial")
+    options = {"oversubscribe": True} if workers > 1 else {"isolate": isolate}
+    with contextlib.closing(kind(workers=workers, **options)) as made:
+        yield made
 
 
 @contextlib.contextmanager

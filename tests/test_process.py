@@ -371,3 +371,11 @@ def test_a_search_on_images_by_two_workers(tmp_path):
     assert run.status()["state"] == "finished" and run.status()["trials"]["finished"] == 4
     finals = [trial for trial in run.trials if trial.replicate]
     assert len(finals) >= 2 and run.settings.workers == options["workers"]
+
+
+def test_an_executor_of_ones_own_is_used_and_left_open(process):
+    study = Study(SPACE, strategy="random")
+    study.optimize(loss, trials=4, executor=process)
+    assert len(study.trials) == 4 and not any(trial.failed for trial in study.trials)
+    study.optimize(loss, trials=2, executor=process)
+    assert len(study.trials) == 6
