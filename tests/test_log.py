@@ -355,7 +355,7 @@ def test_a_study_of_schema_one_goes_on_as_it_would_have(old):
         for number, config, epochs, start in json.loads((STORES / "schema-1.json").read_text()):
             trial = study.ask()
             assert (trial.number, trial.asked.fidelity.epochs, trial.asked.start) == (number, epochs, start)
-            assert trial.config == config
+            assert dict(trial.config) == config
             study.tell(trial, (config["x"] - 0.3) ** 2 + config["k"] + 1 / epochs)
 
 

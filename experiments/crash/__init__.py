@@ -1,0 +1,1 @@
+"""Kills, damage and many writers: what a store outlives."""
