@@ -173,8 +173,7 @@ def wrong_in(best: Path, trial: int) -> list[str]:
     wrong += [f"{path.name} cannot be read" for path in unreadable(best)]
     for name in ("model.py", "predict.py", "recipe.json"):
         try:
-            text = (best / name).read_text()
-            known = json.loads(text) if name.endswith(".json") else ast.parse(text)
+            known = _parsed(best / name)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, SyntaxError):
@@ -183,3 +182,8 @@ def wrong_in(best: Path, trial: int) -> list[str]:
         if name == "recipe.json" and known.get("trial") != trial:
             wrong.append(f"recipe.json is of trial {known.get('trial')}, and trial {trial} won")
     return wrong
+
+
+def _parsed(path: Path) -> Any:
+    text = path.read_text()
+    return json.loads(text) if path.suffix == ".json" else ast.parse(text)

@@ -114,10 +114,10 @@ def _undone(patient: Patient, told: Told) -> list[str]:
         if not there(patient.checkpoints, told.history, winner)
     ]
     if (exported := winner_of(events)) is not None:
-        number, winner = exported
+        newest, winner = exported
         spoilt = not folder.best.is_dir() or wrong_in(folder.best, winner["trial"])
         if spoilt and there(patient.checkpoints, told.history, winner):
-            names += [key for key in (f"export {number}", f"test {number}") if key in events]
+            names += [key for key in (f"export {newest}", f"test {newest}") if key in events]
     return names
 
 

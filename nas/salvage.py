@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from nas.layout import WIDTH, Header, chained, own, parse_header, parsed
@@ -83,7 +84,7 @@ def _proven(content: bytes) -> dict[int, bytes]:
     found: dict[int, bytes] = {}
     doubtful = set[int]()
     begins = list(BEGIN.finditer(content))
-    for begin, after in zip(begins, [*begins[1:], None], strict=True):
+    for begin, after in zip_longest(begins, begins[1:]):
         newline = content.find(b"\n", begin.end())
         ends = [newline, -1 if after is None else after.start() - HASH - 1]
         for end in ends:
