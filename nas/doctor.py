@@ -1,7 +1,7 @@
 """Whether a run, or a study in a file, is whole: what is damaged, what is missing, and what can be done about it.
 
-``examine`` looks and changes nothing, also while the run is written. ``salvage`` keeps what can be trusted of a damaged
-one, so that it can be gone on with; what it replaces stays beside it. ``replay`` asks again for all that was asked for.
+``examine`` looks and changes nothing, also while the run is written. ``replay`` asks again for all that was asked for.
+What to do about damage is in ``nas.rescue``.
 """
 
 import json

@@ -63,7 +63,12 @@ def _checked(said: Mapping[str, Any]) -> str:
 
 def me() -> str:
     """Return how this process is named in a header."""
-    return f"process {os.getpid()} on {socket.gethostname()[:40]}"
+    return f"process {os.getpid()} on {host()}"
+
+
+def host() -> str:
+    """Return how this machine is named in a header."""
+    return socket.gethostname()[:32]
 
 
 def parse_header(line: bytes) -> Header | None:

@@ -1,19 +1,20 @@
 """The lease of a store: one writer at a time, by a lock that the kernel takes back when its holder ends, however.
 
 The lock is on the file, not on its name: where another file has taken the name meanwhile (an upgrade, a salvage), the
-lease is taken anew on that one. Who holds it is read from the first line, which the holder writes as the first thing.
+lease is taken anew on that one. Who holds it is read from the first line, which a holder signs as the first thing and
+as the last: a process that has closed a store and lives on is not taken for the one that writes it now.
 """
 
 import contextlib
 import fcntl
 import os
 import re
-import socket
 import time
 from pathlib import Path
 
-from nas.layout import SCHEMA, WIDTH, Header, me, parse_header
+from nas.layout import SCHEMA, WIDTH, Header, host, me, parse_header
 
+CLOSED = "closed by "
 PATIENCE = 2.0  # seconds in which a holder has written its name, or nobody is named
 
 
@@ -27,7 +28,7 @@ def leased(path: Path) -> int:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(file, path):
-                _sign(file)
+                _sign(file, me())
                 return file
         except BlockingIOError:
             os.close(file)
@@ -47,11 +48,18 @@ def _is_at(file: int, path: Path) -> bool:
         return False
 
 
-def _sign(file: int) -> None:
-    """Write who holds ``file`` into its first line, where there is one that can be believed."""
+def released(file: int) -> None:
+    """Close the leased ``file``."""
+    with contextlib.suppress(OSError):
+        _sign(file, CLOSED + me())
+    os.close(file)
+
+
+def _sign(file: int, writer: str) -> None:
+    """Write ``writer`` into the first line of ``file``, where there is one that can be believed."""
     header = parse_header(os.pread(file, WIDTH, 0))
     if header is not None and header.schema <= SCHEMA:
-        os.pwrite(file, Header(header.rows, header.head, me(), header.schema).line(), 0)
+        os.pwrite(file, Header(header.rows, header.head, writer, header.schema).line(), 0)
 
 
 def holder(path: Path) -> str:
@@ -67,9 +75,10 @@ def holder(path: Path) -> str:
 
 
 def _ended(writer: str) -> bool:
-    """Return whether ``writer`` is a process of this machine that is no more: who holds the file now is another."""
+    """Return whether ``writer`` has closed the file, or is a process of this machine that is no more."""
     match = re.fullmatch(r"process (\d+) on (.*)", writer)
-    return match is not None and match[2] == socket.gethostname()[:40] and not alive(int(match[1]))
+    died = match is not None and match[2] == host() and not alive(int(match[1]))
+    return died or writer.startswith(CLOSED)
 
 
 def alive(pid: int) -> bool:

@@ -84,8 +84,9 @@ class Told:
 
     def forgiven(self) -> set[tuple[int, int]]:
         """Return trials and steps whose weights a salvage or a backup has told to be gone."""
-        named = (self.history.events.get(name) or {} for name in ("salvaged", "backup"))
-        return {(trial, step) for value in named for trial, step in value.get("without", ())}
+        values = [self.history.events.get(name) for name in ("salvaged", "backup")]
+        named = [value.get("without", ()) for value in values if isinstance(value, Mapping)]
+        return {(trial, step) for pairs in named for trial, step in pairs}
 
 
 def unreadable(folder: Path) -> list[Path]:
@@ -94,6 +95,7 @@ def unreadable(folder: Path) -> list[Path]:
 
 
 def readable(path: Path) -> bool:
+    """Return whether header and length of a safetensors file are right."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -119,7 +121,12 @@ def due(history: History) -> Iterator[tuple[Trial, Step]]:
 
 
 def gone(patient: Patient, told: Told) -> list[tuple[int, int]]:
-    """Return trial and step of all weights that would be gone on with and are gone, unless that was told before."""
+    """Return trial and step of all weights that would be gone on with and are gone, unless that was told before.
+
+    A study without a folder of checkpoints beside it keeps its weights elsewhere.
+    """
+    if patient.folder is None and not patient.checkpoints.is_dir():
+        return []
     lacking = {
         (trial.number, step.index)
         for trial, step in due(told.history)

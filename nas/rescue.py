@@ -7,7 +7,6 @@ are lost in ``lost-trial-0007``: numbers of lost trials may be given again.
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -88,7 +87,7 @@ def mend(path: str | Path) -> Salvage:
         done += [f"{key}: decided anew by a resume" for key in undone]
         done += _set_aside(patient, told)
     finally:
-        os.close(held)
+        lease.released(held)
     return Salvage(tuple(done))
 
 

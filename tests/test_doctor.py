@@ -161,6 +161,23 @@ def test_the_rows_that_are_left_make_a_study(whole, tmp_path):
     assert (tmp_path / "study.log.damaged.7").is_file()
 
 
+@pytest.mark.parametrize("strategy", ["sobol", "random"])
+def test_nothing_is_drawn_twice_where_a_trial_is_lost(tmp_path, strategy):
+    path, other = tmp_path / "study.log", tmp_path / "other.log"
+    with opened(path, strategy, "full") as study:
+        played(study, 10)
+    shutil.copy(path, other)
+    lines = path.read_bytes().split(b"\n")
+    at = next(at for at, line in enumerate(lines) if b'"start","trial":3' in line)
+    path.write_bytes(b"\n".join([*lines[:at], *lines[at + 1 :]]))
+    mend(path)
+    with opened(path, strategy, "full") as salvaged_one, opened(other, strategy, "full") as unharmed:
+        assert salvaged_one.history.lost == 1 and 3 not in salvaged_one.history.trials
+        for _ in range(3):
+            one, same = salvaged_one.ask(), unharmed.ask()
+            assert (one.number, one.config) == (same.number, same.config)
+
+
 def test_what_is_enqueued_keeps_its_place_where_another_is_lost(whole, tmp_path):
     content, rows = whole
     places = [number for number, row in enumerate(rows) if row["kind"] == "queue"]
@@ -346,19 +363,9 @@ def test_a_salvaged_store_is_replayed_up_to_the_hole(whole, tmp_path):
 # runs
 
 
-@pytest.fixture(scope="module")
-def run(small, tmp_path_factory):
-    import nas
-
-    out = tmp_path_factory.mktemp("runs") / "run"
-    return nas.search(
-        small, trials=3, out=out, trackers=[], strategy="random", constraints=["macs<=1e6"]
-    ).folder.path
-
-
 @pytest.fixture
-def copied(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
+def copied(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -371,10 +378,10 @@ def asked(capsys, *arguments):
     return code, capsys.readouterr().out
 
 
-def test_a_run_that_is_well(run, capsys):
-    code, said = asked(capsys, run, "--replay")
+def test_a_run_that_is_well(finished, capsys):
+    code, said = asked(capsys, finished, "--replay")
     assert code == 0 and "evaluations are asked for again" in said and "damaged" not in said
-    code, said = asked(capsys, run, "--json")
+    code, said = asked(capsys, finished, "--json")
     assert code == 0 and json.loads(said)["well"] is True
 
 

@@ -330,8 +330,9 @@ def test_the_holder_is_named_and_not_who_wrote_before(path):
     written(path)
     code = "from pathlib import Path; import sys; from nas.storages.log import Log; Log(Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
-    before = parse_header(path.read_bytes()[:WIDTH])
-    assert before is not None and f"process {os.getpid()} " not in before.writer
+    with Log(path):
+        pass
+    assert parse_header(path.read_bytes()[:WIDTH]).writer.startswith(f"closed by process {os.getpid()} on")
     with Log(path), pytest.raises(ValueError, match=f"is being written by process {os.getpid()} on"):
         Log(path)
 

@@ -42,7 +42,7 @@ class Log(Storage):
 
     def __init__(self, path: Path | None, *, write: bool = True, durable: bool = False) -> None:
         self.path, self.durable = path, durable
-        self._process = os.getpid()
+        self._process, self._leased = os.getpid(), write
         self._rows: list[Row] = []
         self._head, self._end, self._file = ROOT, 0, -1
         self._appending = False
@@ -177,7 +177,8 @@ class Log(Storage):
 
     def close(self) -> None:
         if self._file >= 0:
-            os.close(self._file)
+            ours = self._leased and os.getpid() == self._process
+            lease.released(self._file) if ours else os.close(self._file)
             self._file = -1
 
 
