@@ -30,9 +30,13 @@ def test_a_copy_is_the_run(finished, tmp_path, capsys):
     assert rows[:-1] == rows_of(run) and rows[-1]["name"] == "backup"
     assert rows[-1]["value"] == {"of": str(run.resolve()), "rows": len(rows) - 1, "without": []}
     assert Run(to).status() == {**Run(run).status(), "export": str(to / "best")}
-    again = nas.resume(to, trials=1)
-    assert sum(trial.replicate == 0 for trial in again.trials) == 3 and examine(to).well
-    assert sum(trial.replicate == 0 for trial in Run(run).trials) == 2
+
+
+@pytest.mark.slow
+def test_a_copy_goes_on(finished, tmp_path):
+    again = nas.resume(backup(finished, tmp_path / "run"), trials=1)
+    assert sum(trial.replicate == 0 for trial in again.trials) == 3 and examine(tmp_path / "run").well
+    assert sum(trial.replicate == 0 for trial in Run(finished).trials) == 2
 
 
 def test_what_is_refused(finished, tmp_path):

@@ -161,17 +161,16 @@ def test_the_rows_that_are_left_make_a_study(whole, tmp_path):
     assert (tmp_path / "study.log.damaged.7").is_file()
 
 
-@pytest.mark.parametrize("strategy", ["sobol", "random"])
-def test_nothing_is_drawn_twice_where_a_trial_is_lost(tmp_path, strategy):
+def test_nothing_is_drawn_twice_where_a_trial_is_lost(tmp_path):
     path, other = tmp_path / "study.log", tmp_path / "other.log"
-    with opened(path, strategy, "full") as study:
+    with opened(path, "random", "full") as study:
         played(study, 10)
     shutil.copy(path, other)
     lines = path.read_bytes().split(b"\n")
     at = next(at for at, line in enumerate(lines) if b'"start","trial":3' in line)
     path.write_bytes(b"\n".join([*lines[:at], *lines[at + 1 :]]))
     mend(path)
-    with opened(path, strategy, "full") as salvaged_one, opened(other, strategy, "full") as unharmed:
+    with opened(path, "random", "full") as salvaged_one, opened(other, "random", "full") as unharmed:
         assert salvaged_one.history.lost == 1 and 3 not in salvaged_one.history.trials
         for _ in range(3):
             one, same = salvaged_one.ask(), unharmed.ask()
