@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nas.folder import Folder
 from nas.layout import dumped, store_of
-from nas.remains import Patient, Told, gone
+from nas.remains import Patient, Told, files_below, gone
 from nas.storage import Row, storages
 
 TRIES, PAUSE = 20, 0.05  # seconds, to copy an export that is replaced meanwhile
@@ -75,11 +75,11 @@ def _event(folder: Folder, partial: Folder, rows: list[Row]) -> Row:
 
 def _files(folder: Folder) -> Iterator[Path]:
     """Yield the files of a run that are copied as they are; what begins with a dot is being written."""
-    for path in sorted(folder.path.rglob("*")):
+    for path in files_below(folder.path):
         inside = path.relative_to(folder.path)
         hidden = any(part.startswith(".") for part in inside.parts) or path.suffix == ".tmp"
         own = str(inside) in OWN_NAMES or inside.parts[0] == folder.best.name
-        if not hidden and not own and path.is_file():
+        if not hidden and not own:
             yield path
 
 
@@ -95,9 +95,8 @@ def _copy_best(folder: Folder, partial: Folder) -> None:
     for _ in range(TRIES):
         before = _mark(folder.best)
         shutil.rmtree(partial.best, ignore_errors=True)
-        for path in sorted(folder.best.rglob("*")):
-            if not path.is_dir():
-                _copy(path, partial.best / path.relative_to(folder.best))
+        for path in files_below(folder.best):
+            _copy(path, partial.best / path.relative_to(folder.best))
         if before == _mark(folder.best):
             return
         time.sleep(PAUSE)

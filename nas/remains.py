@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,12 @@ class Told:
 
 def unreadable(folder: Path) -> list[Path]:
     """Return the safetensors files below ``folder`` whose header or length is wrong."""
-    return [path for path in sorted(folder.rglob("*.safetensors")) if not readable(path)]
+    return [path for path in files_below(folder) if path.suffix == ".safetensors" and not readable(path)]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return all files below ``folder``; folders may be dropped while we look."""
+    return sorted(Path(at, name) for at, _, names in os.walk(folder) for name in names)
 
 
 def readable(path: Path) -> bool:
