@@ -151,7 +151,7 @@ def loss(told: Told) -> str:
     if found.total is None:
         text += "; how many there were is not known, more may have followed"
     if told.left:
-        text += f"; {len(told.left):,} more mean nothing without what is lost: "
+        text += f"; {len(told.left):,} of these mean nothing without what is lost: "
         text += some(list(dict.fromkeys(one.why for one in told.left)), "; ")
     return text
 
