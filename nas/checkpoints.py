@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from estimators.estimator import Fidelity
 from nas.history import History
 from nas.trial import Step, Trial
 
@@ -33,6 +34,11 @@ def number_of(folder: Path) -> int:
     return int(digits) if digits.isdecimal() and folder.name == name_of(int(digits)) else -1
 
 
+def folder_beside(store: Path) -> Path:
+    """Return the folder of the checkpoints of a study in the file ``store``."""
+    return store.with_name(f"{store.name.removesuffix('.log')}-checkpoints")
+
+
 @contextlib.contextmanager
 def beside(store: Path | None) -> Iterator[Path]:
     """Yield the folder of the checkpoints of a study in the file ``store``; one for the time being if it is in memory.
@@ -43,7 +49,7 @@ def beside(store: Path | None) -> Iterator[Path]:
         with TemporaryDirectory(prefix="nas-", ignore_cleanup_errors=True) as name:
             yield Path(name)
         return
-    folder = store.with_name(f"{store.name.removesuffix('.log')}-checkpoints")
+    folder = folder_beside(store)
     folder.mkdir(exist_ok=True)
     try:
         yield folder
@@ -70,6 +76,16 @@ def base_of(trial: Trial, trials: Mapping[int, Trial]) -> tuple[Trial, Step] | N
     done = [step for step in parent.steps if step.error is None and step.checkpoint]
     bases = [step for step in done if step.index < asked.index and step.fidelity.epochs == asked.start]
     return (parent, bases[-1]) if bases else None
+
+
+def begins_at(trial: Trial, trials: Mapping[int, Trial], fidelity: Fidelity) -> int:
+    """Return the epochs from which ``trial`` is evaluated to ``fidelity`` next; 0 is afresh.
+
+    More data or pixels alone are no way on: with them it is trained anew.
+    """
+    base = base_of(trial, trials)
+    start = 0 if base is None else base[1].fidelity.epochs
+    return start if start < fidelity.epochs else 0
 
 
 def _bases(history: History) -> dict[int, set[str]]:

@@ -42,6 +42,8 @@ KINDS = (
     "proxies",
 )
 
+DAMAGED = 5  # the exit of `nas doctor` where something is damaged, missing, or asked for otherwise now
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command; bad input and failures are one line on stderr and a non-zero exit."""
@@ -124,11 +126,29 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check an exported model in a clean process")
     verify.add_argument("folder", help="folder of the exported model")
     verify.set_defaults(command=_verify)
+    _add_care(commands)
     _add_space(commands.add_parser("space", help="what a search space holds, before anything is trained"))
     listing = commands.add_parser("list", help="the plug-ins there are")
     listing.add_argument("kind", nargs="?", choices=KINDS, metavar="KIND", help=", ".join(KINDS))
     listing.set_defaults(command=_list)
     return parser
+
+
+def _add_care(commands: Any) -> None:
+    doctor = commands.add_parser("doctor", help="whether a run is whole, and what to do where it is not")
+    doctor.add_argument("run", help="folder of the run, or the file of a study")
+    doctor.add_argument(
+        "--salvage", action="store_true", help="keep what can be trusted, so that a resume goes on"
+    )
+    doctor.add_argument(
+        "--replay", action="store_true", help="ask again for all that was asked for, and compare"
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object")
+    doctor.set_defaults(command=_doctor)
+    backup = commands.add_parser("backup", help="copy a run, also while it is at work")
+    backup.add_argument("run", help="folder of the run")
+    backup.add_argument("to", help="new folder for the copy")
+    backup.set_defaults(command=_backup)
 
 
 def _add_search(search: argparse.ArgumentParser) -> None:
@@ -387,6 +407,21 @@ def _verify(options: argparse.Namespace) -> None:
         f"{options.folder}: verified in a clean process on {report['images']:.0f} images, "
         f"top-1 equal on {report['top1_equal']:.0%}, worst difference {report['worst']:.2g} of what is allowed"
     )
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from nas.rescue import consult
+
+    said, well = consult(options.run, salvage=options.salvage, replay=options.replay, as_json=options.json)
+    print(said)
+    if not well:
+        sys.exit(DAMAGED)
+
+
+def _backup(options: argparse.Namespace) -> None:
+    from nas.backup import backup
+
+    print(f"copied: {backup(options.run, options.to)}")
 
 
 def _space(options: argparse.Namespace) -> None:

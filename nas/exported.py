@@ -62,7 +62,7 @@ def export_trial(
 ) -> Path:
     """Export trial ``number`` as last trained with success; a ``ValueError`` if it or its weights are not there."""
     if number not in history.trials:
-        raise ValueError(f"no trial {number} in this run; it has 0 to {len(history.trials) - 1}")
+        raise ValueError(f"no trial {number} in this run; it has 0 to {history.next_number - 1}")
     trial = history.trials[number]
     step = trial.trained
     if step is None or not (folder.checkpoints / folder_of(trial) / str(step.checkpoint)).exists():

@@ -25,6 +25,7 @@ from estimators.metric import METRICS
 from estimators.sharing import FILE
 from nas.checkpoints import parse_bytes
 from nas.executor import Executor, checked_workers, executors
+from nas.lease import alive
 from nas.scheduler import schedulers
 from nas.strategy import strategies
 from nas.tracker import trackers
@@ -47,6 +48,15 @@ TEXTS = (
     "warm_start",
 )
 EXAMPLES = {"objectives": "[accuracy]", "constraints": '["params<=1e6"]', "trackers": "[terminal]"}
+PARTIAL = (
+    ".status.json.*",
+    ".config.yaml.*",
+    ".study.log.*",
+    "supernet.safetensors.*.tmp",
+    ".best.new",
+    "..best.new.*.partial",
+    "checkpoints/*/*.tmp",
+)
 OWN = "own"  # the space of a search over a user's own ``build(config) -> nn.Module``
 
 
@@ -252,17 +262,17 @@ class Folder:
         if begun and not (self.store.is_file() and self.store.stat().st_size):
             raise ValueError(
                 f"run {str(self.path)!r} is damaged: its {self.store.name} is missing or empty, but trials were begun; "
-                "restore a backup of that file, or search anew"
+                f"restore a backup of that file, or begin anew with the rest by `nas doctor {self.path} --salvage`"
             )
+
+    def leftovers(self) -> list[Path]:
+        """Return what processes are writing now, or have left half-written when they were killed."""
+        return sorted(itertools.chain.from_iterable(self.path.glob(pattern) for pattern in PARTIAL))
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written; only while no other process works on the run."""
-        for partial in self.checkpoints.glob("*/*.tmp"):
-            partial.unlink(missing_ok=True)
-        ours = (".status.json.*", ".config.yaml.*", "supernet.safetensors.*.tmp")
-        for partial in itertools.chain.from_iterable(self.path.glob(pattern) for pattern in ours):
-            partial.unlink(missing_ok=True)
-        shutil.rmtree(self.path / ".best.new", ignore_errors=True)
+        for path in self.leftovers():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """Rewrite ``status.json`` in one move."""
@@ -313,14 +323,3 @@ def _replace(path: Path, text: str) -> None:
         raise
     finally:
         partial.unlink(missing_ok=True)
-
-
-def alive(pid: int) -> bool:
-    """Return whether a process of this number runs on this machine."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

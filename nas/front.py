@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.folder import OWN, Folder, Settings, alive, executor_of, objectives_of
+from nas.folder import OWN, Folder, Settings, executor_of, objectives_of
 from nas.history import History, pareto, reached, standing
+from nas.lease import alive
 from nas.storage import storages
 from nas.trial import Budget, Constraint, Metrics, Problem, Trial
 from search_spaces.space import Configuration, Space
@@ -96,8 +97,10 @@ def resume(
             raise ValueError(f"run {str(path)!r} is finished; add to it with --budget 30m or --trials 50")
     else:
         settings = _extended(settings, history, budget, trials, ended)
-        settings.write(folder.config)
-    Session(folder, settings, search_space).run()
+    session = Session(folder, settings, search_space)
+    if budget is not None or trials is not None:
+        settings.write(folder.config)  # by the one process that writes the run now
+    session.run()
     return Run(folder.path, own)
 
 

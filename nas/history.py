@@ -3,11 +3,12 @@
 Rows
     study    what is searched and how: space, objectives, constraints, strategy, scheduler, ladder, seed; again
              whenever the space has grown
-    queue    a configuration, whole or in part, that was enqueued
+    queue    a configuration, whole or in part, that was enqueued, and its place in the queue
     start    a trial begins: configuration, lineage, how many results were known when it was asked for, and how many
              of the queue were taken by then; what was in flight follows from the order of the rows
     step     an evaluation was asked for        result   it has ended        event   anything else worth keeping
-Every row has ``t``, the active seconds of the study when it was written.
+Every row has ``t``, the active seconds of the study when it was written. A store that was damaged and salvaged lacks
+some: then numbers of trials and steps have gaps, which are not filled.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,11 @@ def result_row(step: Step) -> dict[str, Any]:
     if step.folds:
         row["folds"] = [fold if isinstance(fold, str) else dict(fold) for fold in step.folds]
     return row
+
+
+def queue_row(config: Mapping[str, Value], place: int) -> dict[str, Any]:
+    """Return the row that says ``config`` was enqueued at ``place``, from 0."""
+    return {"kind": "queue", "config": config, "place": place}
 
 
 def finished(step: Step, result: Result, told: int) -> Step:
@@ -170,6 +176,16 @@ class History:
     results: int = 0
     seconds: float = 0.0
 
+    @property
+    def next_number(self) -> int:
+        """The number of the next trial: that of one that is lost is not given again."""
+        return next(reversed(self.trials), -1) + 1
+
+    @property
+    def lost(self) -> int:
+        """How many trials a damaged store has lost before its last one."""
+        return self.next_number - len(self.trials)
+
     def put(self, trial: Trial) -> None:
         """Keep ``trial`` in place of the older version of it."""
         self.starts += trial.parent is None and trial.number not in self.trials
@@ -189,7 +205,7 @@ class History:
             kind = row["kind"]
             self.seconds = max(self.seconds, row.get("t", 0.0))
             if kind == "start":
-                self.put(_trial(row))
+                self.put(trial_of(row))
                 self.taken = row.get("taken", self.taken)
             elif kind == "step":
                 asked[row["trial"]] = row
@@ -203,6 +219,8 @@ class History:
                 self.grown |= self.study is not None and self.study["space"] != row["space"]
                 self.study = row
             elif kind == "queue":
+                # in the place of one that is lost, the strategy proposes all of it
+                self.queue += [{}] * (row.get("place", len(self.queue)) - len(self.queue))
                 self.queue.append(row["config"])
             elif kind == "event":
                 self.events[row["name"]] = row["value"]
@@ -252,7 +270,7 @@ def _with(trial: Trial, step: Step) -> Trial:
     )
 
 
-def _trial(row: Row) -> Trial:
+def trial_of(row: Row) -> Trial:
     return Trial(
         number=row["trial"],
         config=Configuration(row["config"]),

@@ -83,12 +83,14 @@ class Scheduler(ABC):
     ``width`` is how many trials at most wait for each other: the checkpoints of so many are kept for what comes next.
     ``spacing`` says which ladder it wants of a run that plans one: "geometric" (1 : 3 : 9), or, to look at a trial more
     often, "even" (about ten equal steps) or "fine" (1, 2, 3, 5, 8, 12, ... epochs). One that ``needs_rungs`` has
-    nothing to decide on a ladder of one.
+    nothing to decide on a ladder of one. ``lost`` are trials that a damaged store has lost: draws that were theirs are
+    not used again.
     """
 
     width: int = 1
     spacing: ClassVar[Spacing] = "geometric"
     needs_rungs: ClassVar[bool] = True
+    lost: int = 0
 
     def __init__(self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),)) -> None:
         if not isinstance(ladder, Sequence) or not all(isinstance(one, Fidelity) for one in ladder):
@@ -117,7 +119,7 @@ class Scheduler(ABC):
 
     def start(self, trials: Mapping[int, Trial], pending: Sequence[int], fidelity: Fidelity) -> Start | Done:
         """Ask the strategy for a new design, to be evaluated to ``fidelity``."""
-        index = self.starts(trials)
+        index = self.starts(trials) + self.lost
         waiting = [trials[number] for number in pending if trials[number].parent is None]
         config = self.strategy.ask(index, waiting)
         return Start(config, fidelity) if isinstance(config, Configuration) else DONE

@@ -7,10 +7,11 @@ resumed run decides nothing twice and uses the test images once per reported mod
 import inspect
 import shutil
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from estimators.cost.table import OpTable
@@ -47,7 +48,7 @@ from nas.storage import storages
 from nas.study import Study
 from nas.time_left import TimeLeft, replicate_of
 from nas.tracker import Tracker, trackers
-from nas.trial import Budget, Constraint, Step, Trial
+from nas.trial import Budget, Constraint, Metrics, Step, Trial
 from nas.trust import SUPERNET
 from nas.warm_start import EVENT as WARM_START
 from nas.warm_start import WarmStart, members_of
@@ -83,6 +84,46 @@ def latencies_of(settings: Settings, search_space: SearchSpace, known: Known) ->
     return Latencies(search_space, known, table, seed=settings.seed, bound=bound_on_latency(settings))
 
 
+def open_study(
+    settings: Settings,
+    search_space: SearchSpace,
+    measure: Callable[[Configuration], Metrics],
+    storage: Path | None,
+) -> Study:
+    """Return the study of a run, in the file ``storage`` or in memory; ``measure`` tells what is known of a design."""
+    return Study(
+        search_space.space,
+        objectives=objectives_of(settings),
+        constraints=settings.constraints,
+        strategy=settings.strategy,
+        scheduler=settings.scheduler,
+        ladder=settings.fidelities,
+        seed=settings.seed,
+        storage=storage,
+        key=search_space.key,
+        measure=measure,
+        features=partial(features, search_space),
+        timed=settings.budget is not None,
+    )
+
+
+def measure_of(
+    settings: Settings, search_space: SearchSpace, table: Mapping[str, Any] | None
+) -> Callable[[Configuration], Metrics]:
+    """Return what is known of a design before it is trained, latencies as in the stored ``table``.
+
+    A ``ValueError`` says that these were predicted for another machine.
+    """
+    known = known_of(search_space, settings.precision, settings.device)
+    if not predicts_latency(settings):
+        return known
+    latencies = latencies_of(settings, search_space, known)
+    if table is None or not latencies.holds(table):
+        raise ValueError("the latencies of this run were predicted for another machine; replay it there")
+    latencies.restore(table)
+    return latencies.measure
+
+
 class Session:
     """A run folder opened for work. ``executor`` may be warm already; ``spent`` are seconds used before it."""
 
@@ -110,20 +151,8 @@ class Session:
         self.latencies = latencies_of(settings, search_space, known) if predicts_latency(settings) else None
         resumed = folder.store.exists()
         table = self._latency_table() if resumed and self.latencies is not None else None
-        self.study = Study(
-            search_space.space,
-            objectives=objectives_of(settings),
-            constraints=settings.constraints,
-            strategy=settings.strategy,
-            scheduler=settings.scheduler,
-            ladder=settings.fidelities,
-            seed=settings.seed,
-            storage=folder.store,
-            key=search_space.key,
-            measure=self.latencies.measure if self.latencies else known,
-            features=partial(features, search_space),
-            timed=settings.budget is not None,
-        )
+        measure = self.latencies.measure if self.latencies else known
+        self.study = open_study(settings, search_space, measure, folder.store)
         self.study.spend(spent)
         self.study.quota = settings.checkpoint_quota or share_of_disk(folder.checkpoints)
         if self.latencies is not None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.metric import METRICS
-from nas.checkpoints import base_of, beside, folder_of, share_of_disk, tidy
+from nas.checkpoints import base_of, begins_at, beside, folder_of, share_of_disk, tidy
 from nas.ending import FINISH, SAVE, Ending, heeded
 from nas.executor import Executor, Limits, Task, executors
 from nas.fidelity_trust import Ranking
@@ -34,6 +34,7 @@ from nas.history import (
     fidelity_row,
     finished,
     pareto,
+    queue_row,
     result_row,
     standing,
     start_row,
@@ -145,7 +146,11 @@ class Study:
                 filled = stored.get("filled", {})
                 self.history, about["filled"] = grown(self.history, self.problem, filled)
                 told = [self._as_now(trial) for trial in told]
+        elif self.history.trials:  # a damaged store has lost which study it was: its trials have to fit
+            self.history, about["filled"] = grown(self.history, self.problem, {})
+            told = [self._as_now(trial) for trial in told]
         told = self._completed(told)
+        self.scheduler.lost = self.history.lost
         if stored is None or any(stored.get(name) != about[name] for name in about):
             self._append(about)
             self.history.study = about
@@ -276,7 +281,7 @@ class Study:
                 f"{dict(whole)!r} breaks {', '.join(map(str, self.problem.constraints))}: it has {dict(free)!r}; "
                 "enqueue another, or loosen a bound"
             )
-        self._append({"kind": "queue", "config": given})
+        self._append(queue_row(given, len(self.strategy.queue)))
         self.strategy.queue.append(given)
 
     # ask and tell
@@ -354,12 +359,7 @@ class Study:
         else:
             trial = self._new(action)
             rows.append(start_row(trial, self.strategy.taken))
-        base = base_of(trial, history.trials)
-        start = 0 if base is None else base[1].fidelity.epochs
-        if (
-            start >= action.fidelity.epochs
-        ):  # more data or pixels alone are no way on: with them it is trained anew
-            start = 0
+        start = begins_at(trial, history.trials, action.fidelity)
         step = Step(history.steps, trial.number, action.fidelity, start)
         trial = replace(trial, asked=step)
         self._append(*rows, step_row(step))
@@ -371,7 +371,7 @@ class Study:
         return self._hand(trial)
 
     def _new(self, action: Start | Fork | Repeat) -> Trial:
-        number = len(self.history.trials)
+        number = self.history.next_number
         parent = None
         if isinstance(action, Start):
             config = action.config

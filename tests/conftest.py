@@ -21,3 +21,13 @@ def small(tmp_path_factory):
     path = tmp_path_factory.mktemp("data") / "small.npz"
     np.savez(path, x=digits.train.x[keep][:120], y=digits.train.y[keep][:120])
     return path
+
+
+@pytest.fixture(scope="session")
+def finished(small, tmp_path_factory):
+    """The folder of a finished run of two designs; not to be changed."""
+    import nas
+
+    out = tmp_path_factory.mktemp("finished") / "run"
+    options = {"strategy": "random", "constraints": ["macs<=1e6"], "trackers": ["tensorboard"]}
+    return nas.search(small, trials=2, out=out, **options).folder.path

@@ -25,7 +25,7 @@ def test_the_python_of_the_core_runs(tmp_path, monkeypatch):
 
 def test_every_command_parses():
     commands = re.findall(
-        r"nas ((?:search|space|show|resume|export|verify|list)\b[^#\n]*?)(?=\s{2,}|#|\n|$)",
+        r"nas ((?:search|space|show|resume|export|verify|list|doctor|backup)\b[^#\n]*?)(?=\s{2,}|#|\n|$)",
         "\n".join(blocks("console")),
     )
     assert len(commands) >= 10

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import torch
 import nas
 from estimators.dataset import load
 from estimators.estimator import Fidelity
-from nas import joint
+from nas import front, joint
 from nas.checkpoints import folder_of
 from nas.cli import main
 from nas.folder import Settings
@@ -546,3 +547,19 @@ def test_a_ladder_is_spaced_as_the_scheduler_wants():
         assert len(even) == min(top, 10) and even[-1] == Fidelity(top, 0.3)
         steps = np.diff([0, *(one.epochs for one in even)])
         assert steps.min() >= 1 and np.ptp(steps) <= 1 and {one.data for one in even} == {0.3}
+
+
+def test_who_is_refused_the_lease_changes_no_settings(finished, tmp_path, monkeypatch):
+    path = Path(shutil.copytree(finished, tmp_path / "run"))
+    before, real, first = (path / "config.yaml").read_bytes(), front._history, []
+
+    def another_is_faster(folder, **options):
+        history = real(folder, **options)
+        first.append(Log(folder.store))
+        return history
+
+    monkeypatch.setattr(front, "_history", another_is_faster)
+    with pytest.raises(ValueError, match="is being written by process"):
+        nas.resume(path, trials=3)
+    first[0].close()
+    assert (path / "config.yaml").read_bytes() == before

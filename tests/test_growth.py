@@ -66,7 +66,7 @@ def test_the_store_tells_of_the_new_space(tmp_path):
     path = tmp_path / "study.log"
     begun(path)
     Study(Space(**LARGE), strategy="random", storage=path).close()
-    rows = [json.loads(line[17:]) for line in path.read_text().splitlines()[1:]]
+    rows = [json.loads(line[line.index("{") :]) for line in path.read_text().splitlines()[1:]]
     first, second = [row["parameters"] for row in rows if row["kind"] == "study"]
     assert first["k"] == repr(SMALL["k"]) and second["k"] == repr(LARGE["k"])
     assert "depth" not in first and second["o"] == "Choice(['adam', 'sgd', 'lion'])"

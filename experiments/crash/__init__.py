@@ -1,1 +1,1 @@
-"""Everything dies at random moments."""
+"""Kills, damage and many writers: what a search and its store outlive."""

@@ -42,7 +42,7 @@ class Bohb(Bracketed):
         super().__init__(strategy, ladder, partial(cycle, eta=eta, sizes=sizes), doubt=doubt)
 
     def begin(self, trials: Mapping[int, Trial], pending: Sequence[int], rung: int) -> Start | Done:
-        index, sample = len(trials), self.strategy.problem.space.sample
+        index, sample = len(trials) + self.lost, self.strategy.problem.space.sample
         if index % EVERY == EVERY - 1:
             key = np.random.SeedSequence(self.strategy.seed, spawn_key=(index, 0, 0, RANDOM))
             start = drawn(self.strategy, sample, np.random.default_rng(key), self.ladder[rung], "random")

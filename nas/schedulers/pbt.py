@@ -76,7 +76,7 @@ class Pbt(Scheduler):
                 if isinstance(action, Start):
                     return action
                 may_start = False  # exhausted
-            if (due := self._due(members, len(trials))) is not None:
+            if (due := self._due(members, len(trials) + self.lost)) is not None:
                 return due
             if len({member.lineage for member in members}) == self.size and not any(m.asked for m in members):
                 self._through[place] = members

@@ -62,7 +62,7 @@ class PriorBand(Bracketed):
     def begin(self, trials: Mapping[int, Trial], pending: Sequence[int], rung: int) -> Start | Done:
         if not trials:
             return self.start(trials, pending, self.ladder[rung])
-        key = np.random.SeedSequence(self.strategy.seed, spawn_key=(len(trials), 0, 0, ENSEMBLE))
+        key = np.random.SeedSequence(self.strategy.seed, spawn_key=(len(trials) + self.lost, 0, 0, ENSEMBLE))
         rng = np.random.default_rng(key)
         incumbent, trust = self._incumbent(trials)
         source = int(rng.choice(3, p=shares(rung, self.eta, trust)))

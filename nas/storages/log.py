@@ -1,44 +1,39 @@
 """A checksummed append-only log: one text file that a person can read, and that says when it is not whole.
 
-Layout
-    line 0       header, ``WIDTH`` bytes: schema version, number of rows, hash of the last one, who is writing.
-                 Rewritten in place after each append.
-    line i       ``<hash_i> <json>``, where hash_i = sha256(hash_{i-1} + json), 16 hex digits.
+How rows lie in it says ``nas.layout``. An append is one ``write`` of whole lines, then one of the header. A process
+killed between the two leaves valid rows that the header does not count yet: they are kept. One killed inside the first
+leaves a torn last line, or a part of the rows of one append, which the header does not count: they were never
+acknowledged and are cut off. Whatever the header does count must be there and chain up, so that a missing tail is
+detected as surely as a missing middle.
 
-An append is one ``write`` of whole lines, then one of the header. A process killed between the two leaves valid rows
-that the header does not count yet: they are kept. One killed inside the first leaves a torn last line that the header
-does not count: it was never acknowledged and is cut off. Whatever the header does count must be there and chain up,
-so that a missing tail is detected as surely as a missing middle.
+With ``durable`` the rows of an append are on the disk before its header is written, and so is the name of a new file.
+The header itself is not waited for: what a power loss leaves counts one append too few, and the rows prove themselves.
 """
 
 import errno
-import fcntl
-import hashlib
-import json
-import math
 import os
-import socket
+import time
 from pathlib import Path
-from typing import Any
 
+from nas import lease
+from nas.layout import (
+    ROOT,
+    SCHEMA,
+    WIDTH,
+    Header,
+    Whole,
+    chained,
+    dumped,
+    lines,
+    me,
+    parse_header,
+    parsed,
+    store_of,
+)
+from nas.migration import migrated
 from nas.storage import Row, Storage, storages
 
-SCHEMA = 1
-WIDTH = 160
-ROOT = b"0" * 16
-
-
-def _chain(previous: bytes, text: bytes) -> bytes:
-    return hashlib.sha256(previous + text).hexdigest()[:16].encode()
-
-
-def _plain(value: Any) -> Any:
-    """Turn ``value`` into strict JSON, which has no infinities and no NaN: they become their names."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return repr(float(value))  # numpy writes np.float64(nan)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+LOOKS = 5  # at a header that cannot be believed: a reader may have met one that was being written
 
 
 @storages.register("log")
@@ -47,7 +42,7 @@ class Log(Storage):
 
     def __init__(self, path: Path | None, *, write: bool = True, durable: bool = False) -> None:
         self.path, self.durable = path, durable
-        self._process = os.getpid()
+        self._process, self._leased = os.getpid(), write
         self._rows: list[Row] = []
         self._head, self._end, self._file = ROOT, 0, -1
         self._appending = False
@@ -56,14 +51,12 @@ class Log(Storage):
         if not write and not path.is_file():
             raise ValueError(f"no store at {str(path)!r}; give the folder of a run")
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT if write else os.O_RDONLY, 0o644)
+            self._file = lease.leased(path) if write else os.open(path, os.O_RDONLY)
         except OSError as error:
             remedy = "name a file in it" if path.is_dir() else "choose a folder you may write"
             raise ValueError(f"cannot open the store {str(path)!r}: {error.strerror}; {remedy}") from None
         try:
-            if write:
-                self._lease()
-            self._load(write)
+            self._open(path, write)
         except BaseException:
             self.close()
             raise
@@ -72,74 +65,73 @@ class Log(Storage):
     def rows(self) -> list[Row]:
         return self._rows
 
-    def _lease(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            holder = self._header(os.pread(self._file, WIDTH, 0)).get("writer", "another process")
+    def _open(self, path: Path, write: bool) -> None:
+        content = self._content(write)
+        if is_new(content):
+            if write:
+                self._begin(path)
+            return
+        header = self._header(path, content)
+        whole = chained(content, header)
+        if len(whole.texts) < header.rows or not whole.head:
             raise ValueError(
-                f"{str(self.path)!r} is being written by {holder}; wait for it to end, or stop it, and try again"
-            ) from None
+                f"{str(path)!r} is damaged: {header.rows:,} rows were acknowledged, {len(whole.texts):,} are whole; "
+                f"see what is left by `nas doctor {path}`, and keep that with --salvage"
+            )
+        rows = parsed(whole.texts)
+        self._rows = list(migrated(rows, header.schema))
+        if write:
+            self._take(path, header, whole)
 
-    def _header(self, raw: bytes) -> dict[str, Any]:
-        try:
-            header = json.loads(raw)
-            assert isinstance(header, dict) and isinstance(header["rows"], int)
-        except (ValueError, KeyError, AssertionError):
+    def _begin(self, path: Path) -> None:
+        """Write the header of a new store."""
+        os.ftruncate(self._file, 0)
+        self._end = WIDTH
+        self._write_header(0, ROOT)
+        if self.durable:
+            os.fsync(self._file)
+            lease.sync_folder(path.parent)
+
+    def _content(self, write: bool) -> bytes:
+        """Return what the file holds; a reader looks again where it met a header that was just being written."""
+        content = lease.content_of(self._file)
+        for _ in range(0 if write else LOOKS):
+            if parse_header(content[:WIDTH]) is not None:
+                break
+            time.sleep(0.01)
+            content = lease.content_of(self._file)
+        return content
+
+    def _header(self, path: Path, content: bytes) -> Header:
+        header = parse_header(content[:WIDTH])
+        if header is None and not content.startswith(b'{"nas"'):
             raise ValueError(
-                f"{str(self.path)!r} is damaged: its first line is no header; restore a backup"
-            ) from None
-        if header["nas"] > SCHEMA:
+                f"{str(path)!r} is not a store of this project, or damaged: its first line is no header; choose "
+                f"another name, or see by `nas doctor {path}` what is left of it"
+            )
+        if header is None:
             raise ValueError(
-                f"{str(self.path)!r} was written by a newer version (schema {header['nas']}, this one reads up to "
+                f"{str(path)!r} is damaged: its first line is no header; see what is left by `nas doctor {path}`, and "
+                "keep that with --salvage"
+            )
+        if header.schema > SCHEMA:
+            raise ValueError(
+                f"{str(path)!r} was written by a newer version (schema {header.schema}, this one reads up to "
                 f"{SCHEMA}); upgrade this package to open it"
             )
         return header
 
-    def _load(self, write: bool) -> None:
-        content = self._read()
-        if len(content) < WIDTH:
-            if content.strip(b"\0 \n") and not b'{"nas"'.startswith(content[:6]):
-                raise ValueError(f"{str(self.path)!r} is not a store of this project; choose another name")
-            if write:
-                os.ftruncate(self._file, 0)
-                self._end = WIDTH
-                self._write_header()
+    def _take(self, path: Path, header: Header, whole: Whole) -> None:
+        """Make the file ready to be written: upgraded, and without what was never acknowledged."""
+        if header.schema < SCHEMA:
+            texts = dumped(self._rows)
+            content, kept = store_of(texts), f"{path.resolve().name}.schema-{header.schema}"
+            self._file = lease.replaced(path, self._file, content, kept=kept)
+            self._head, self._end = lines(texts, together=False).head, len(content)
             return
-        header = self._header(content[:WIDTH])
-        texts = self._texts(content, header)
-        if len(texts) < header["rows"]:
-            raise ValueError(
-                f"{str(self.path)!r} is damaged: {header['rows']} rows were acknowledged, {len(texts)} are whole; "
-                "restore a backup"
-            )
-        self._rows = json.loads(b"[" + b",".join(texts) + b"]")  # one call: a third of the time of one a row
-        if write:
-            os.ftruncate(self._file, self._end)
-            self._write_header()
-
-    def _texts(self, content: bytes, header: dict[str, Any]) -> list[bytes]:
-        """Return the JSON of the rows as far as they chain up; what follows them is not whole."""
-        texts: list[bytes] = []
-        self._end = WIDTH
-        for line in content[WIDTH:].split(b"\n")[:-1]:
-            head, text = line[:16], line[17:]
-            if head != _chain(self._head, text) or line[16:17] != b" ":
-                break
-            texts.append(text)
-            self._head, self._end = head, self._end + len(line) + 1
-            if len(texts) == header["rows"] and head.decode() != header["head"]:
-                raise ValueError(
-                    f"{str(self.path)!r} is damaged: row {len(texts)} is not the one it was; restore a backup"
-                )
-        return texts
-
-    def _read(self) -> bytes:
-        chunks, at = [], 0
-        while chunk := os.pread(self._file, 1 << 22, at):
-            chunks.append(chunk)
-            at += len(chunk)
-        return b"".join(chunks)
+        self._head, self._end = whole.head, whole.end
+        os.ftruncate(self._file, self._end)
+        self._write_header(len(self._rows), self._head)
 
     def append(self, *rows: Row) -> None:
         if (
@@ -154,42 +146,43 @@ class Log(Storage):
                 f"the store belongs to process {self._process}, which forked this one; open another here",
                 str(self.path),
             )
-        lines, head = [], self._head
-        texts = [json.dumps(_plain(dict(row)), separators=(",", ":")).encode() for row in rows]
-        for text in texts:
-            head = _chain(head, text)
-            lines.append(b"%s %s\n" % (head, text))
-        parsed = [json.loads(text) for text in texts]
+        texts = dumped(rows)
+        added, plain = lines(texts, len(self._rows), self._head), parsed(texts)
         self._appending = True
         if self._file >= 0:
-            self._write(b"".join(lines))
-        self._head = head
-        self._rows.extend(parsed)
-        if self._file >= 0:
-            self._write_header()
+            self._write(added, len(self._rows) + len(rows))
+        self._head = added.head
+        self._rows.extend(plain)
         self._appending = False
 
-    def _write(self, data: bytes) -> None:
+    def _write(self, added: Whole, count: int) -> None:
+        """Write the lines ``added``, then a header that counts ``count`` rows; on a full disk neither."""
         try:
-            done = 0
+            data, done = b"".join(added.texts), 0
             while done < len(data):
                 done += os.pwrite(self._file, data[done:], self._end + done)
             if self.durable:
                 os.fsync(self._file)
+            self._write_header(count, added.head)
         except OSError as error:
             os.ftruncate(self._file, self._end)
             self._appending = False
             error.filename = str(self.path)
             raise
-        self._end += len(data)
+        self._end += added.end
 
-    def _write_header(self) -> None:
-        writer = f"process {os.getpid()} on {socket.gethostname()[:40]}"
-        header = {"nas": SCHEMA, "rows": len(self._rows), "head": self._head.decode(), "writer": writer}
-        if os.pwrite(self._file, json.dumps(header).ljust(WIDTH - 1).encode() + b"\n", 0) != WIDTH:
+    def _write_header(self, count: int, head: bytes) -> None:
+        if os.pwrite(self._file, Header(count, head, me()).line(), 0) != WIDTH:
             raise OSError(errno.EIO, "the header was written in part", str(self.path))
 
     def close(self) -> None:
         if self._file >= 0:
-            os.close(self._file)
+            ours = self._leased and os.getpid() == self._process
+            lease.released(self._file) if ours else os.close(self._file)
             self._file = -1
+
+
+def is_new(content: bytes) -> bool:
+    """Return whether ``content`` is that of a store to which nothing was ever appended."""
+    begun = Header(0, ROOT, "").line()[: len(b'{"nas": 2, "rows": 0,')]
+    return len(content) < WIDTH and (content.startswith(begun) or not content.strip(b"\0"))
