@@ -38,12 +38,13 @@ LOOKS = 5  # at a header that cannot be believed: a reader may have met one that
 
 @storages.register("log")
 class Log(Storage):
-    """The default store. ``path=None`` keeps the rows in memory only."""
+    """The default store. ``path=None`` keeps the rows in memory only; of those in a file none is kept, only read."""
 
     def __init__(self, path: Path | None, *, write: bool = True, durable: bool = False) -> None:
         self.path, self.durable = path, durable
         self._process, self._leased = os.getpid(), write
-        self._rows: list[Row] = []
+        self._count, self._schema = 0, SCHEMA
+        self._texts: list[bytes] = []  # of a store in memory, and of a file that was opened and not read yet
         self._head, self._end, self._file = ROOT, 0, -1
         self._appending = False
         if path is None:
@@ -63,7 +64,16 @@ class Log(Storage):
 
     @property
     def rows(self) -> list[Row]:
-        return self._rows
+        if self.path is None:
+            return [*parsed(self._texts)]
+        texts, self._texts = self._texts or self._read(), []
+        rows: list[Row] = [*migrated(parsed(texts), self._schema)]
+        return rows
+
+    def _read(self) -> list[bytes]:
+        """Return the rows of the file again, as many as there are by what is known here."""
+        content = lease.content_of(self._file)
+        return chained(content, self._header(self.path, content)).texts[: self._count]  # type: ignore[arg-type]
 
     def _open(self, path: Path, write: bool) -> None:
         content = self._content(write)
@@ -78,8 +88,7 @@ class Log(Storage):
                 f"{str(path)!r} is damaged: {header.rows:,} rows were acknowledged, {len(whole.texts):,} are whole; "
                 f"see what is left by `nas doctor {path}`, and keep that with --salvage"
             )
-        rows = parsed(whole.texts)
-        self._rows = list(migrated(rows, header.schema))
+        self._texts, self._count, self._schema = whole.texts, len(whole.texts), header.schema
         if write:
             self._take(path, header, whole)
 
@@ -124,14 +133,15 @@ class Log(Storage):
     def _take(self, path: Path, header: Header, whole: Whole) -> None:
         """Make the file ready to be written: upgraded, and without what was never acknowledged."""
         if header.schema < SCHEMA:
-            texts = dumped(self._rows)
+            texts = dumped(migrated(parsed(whole.texts), header.schema))
+            self._texts, self._schema = texts, SCHEMA
             content, kept = store_of(texts), f"{path.resolve().name}.schema-{header.schema}"
             self._file = lease.replaced(path, self._file, content, kept=kept)
             self._head, self._end = lines(texts, together=False).head, len(content)
             return
         self._head, self._end = whole.head, whole.end
         os.ftruncate(self._file, self._end)
-        self._write_header(len(self._rows), self._head)
+        self._write_header(self._count, self._head)
 
     def append(self, *rows: Row) -> None:
         if (
@@ -146,13 +156,17 @@ class Log(Storage):
                 f"the store belongs to process {self._process}, which forked this one; open another here",
                 str(self.path),
             )
+        if self._file < 0 and self.path is not None:
+            raise OSError(errno.EBADF, "the store is closed; open the study again", str(self.path))
         texts = dumped(rows)
-        added, plain = lines(texts, len(self._rows), self._head), parsed(texts)
+        added = lines(texts, self._count, self._head)
         self._appending = True
         if self._file >= 0:
-            self._write(added, len(self._rows) + len(rows))
-        self._head = added.head
-        self._rows.extend(plain)
+            self._write(added, self._count + len(rows))
+        else:
+            self._texts.extend(texts)
+        self._head, self._count = added.head, self._count + len(rows)
+        self._texts = self._texts if self.path is None else []
         self._appending = False
 
     def _write(self, added: Whole, count: int) -> None:
