@@ -67,7 +67,7 @@ def cluster():
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=2)
     cluster.wait_for_nodes()
@@ -190,8 +190,8 @@ class TestCluster:
         cluster.add_node(num_cpus=2)
 
     def test_workers_without_room_are_not_counted_until_there_is(self, make, cluster, tmp_path, monkeypatch):
-        monkeypatch.setattr("nas.executors.ray.PATIENCE", 5.0)
         executor = make(workers=3, cpus=2)
+        monkeypatch.setattr("nas.executors.ray.PATIENCE", 5.0)
         futures = [executor.submit(task(Sleeping(), 0.5, tmp_path / f"trial-{n}")) for n in range(6)]
         assert all(future.result(timeout=PATIENT).error is None for future in futures)
         time.sleep(1.5)  # idle workers are asked first
