@@ -67,7 +67,7 @@ def cluster():
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
     for _ in range(2):
         cluster.add_node(num_cpus=2)
     cluster.wait_for_nodes()
@@ -95,6 +95,13 @@ def task(estimator, design, scratch, checkpoint=None, epochs=1, **limits):
     return Task(
         estimator, design, Fidelity(epochs), Context(seed=0, scratch=scratch, **fields), Limits(**limits)
     )
+
+
+def until(condition):
+    end = time.monotonic() + PATIENT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -136,8 +143,7 @@ class TestCluster:
     def test_what_waits_can_be_cancelled_and_a_stop_reaches_all(self, make, tmp_path):
         executor = make(workers=1)
         futures = [executor.submit(task(Acting(), "wait", tmp_path / f"trial-{n}")) for n in range(3)]
-        while not futures[0].running():
-            time.sleep(0.1)
+        until(futures[0].running)
         assert futures[1].cancel() and not futures[0].cancel()
         executor.stop()
         assert all(future.result(timeout=PATIENT).stopped for future in (futures[0], futures[2]))
@@ -190,20 +196,17 @@ class TestCluster:
         cluster.add_node(num_cpus=2)
 
     def test_workers_without_room_are_not_counted_until_there_is(self, make, cluster, tmp_path, monkeypatch):
-        monkeypatch.setattr("nas.executors.ray.PATIENCE", 5.0)
         executor = make(workers=3, cpus=2)
+        monkeypatch.setattr("nas.executors.ray.PATIENCE", 5.0)
         futures = [executor.submit(task(Sleeping(), 0.5, tmp_path / f"trial-{n}")) for n in range(6)]
         assert all(future.result(timeout=PATIENT).error is None for future in futures)
         time.sleep(1.5)  # idle workers are asked first
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         futures = [executor.submit(task(Sleeping(), 0.5, tmp_path / f"fewer-{n}")) for n in range(6)]
         assert all(future.result(timeout=PATIENT).error is None for future in futures)
-        while executor.slots == 3:
-            time.sleep(0.1)
-        assert executor.slots == 2
+        until(lambda: executor.slots == 2)
         cluster.add_node(num_cpus=2)
-        while executor.slots == 2:
-            time.sleep(0.1)
+        until(lambda: executor.slots == 3)
         assert executor.submit(task(Sleeping(), 0.1, tmp_path / "all")).result(timeout=PATIENT).error is None
 
 

@@ -160,8 +160,8 @@ class Ray(Executor):
             if self._closed:
                 return None
             self._actors[number] = actor = self._kind.remote(_paths(), self._ray.get)
-        hello = actor.hello.remote()
         try:
+            hello = actor.hello.remote()
             if not self._ray.wait([hello], timeout=PATIENCE)[0]:
                 self._miss(number, f"it did not start within {PATIENCE:g} s")
             facts = self._ray.get(hello)
