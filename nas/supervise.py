@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from estimators.estimator import Estimator, Result
 from nas.executor import Limits, Task
@@ -267,12 +267,14 @@ class _Main(pickle.Unpickler):
     """Finds what a script defined at its top level: the script is run once, under another name than ``__main__``."""
 
     path: str | None = None
+    names: ClassVar[Mapping[str, Any] | None] = None  # what the script defined, once it was run
 
     def find_class(self, module: str, name: str) -> Any:
-        if module == "__main__" and not hasattr(sys.modules["__main__"], name) and self.path:
-            for key, value in runpy.run_path(self.path, run_name="__mp_main__").items():
-                if not key.startswith("__"):
-                    setattr(sys.modules["__main__"], key, value)
+        if module == "__main__" and self.path:
+            if _Main.names is None:
+                _Main.names = runpy.run_path(self.path, run_name="__mp_main__")
+            if name in _Main.names:  # also where this module has the same name, such as evaluate
+                return _Main.names[name]
         return super().find_class(module, name)
 
 

@@ -440,7 +440,13 @@ def test_what_cannot_be_searched_leaves_no_folder(made, draws, message, small, t
             ["digits", "--trials", "2", "--checkpoint-quota", "lots"],
             "checkpoint quota 'lots': write a size such as 500MB",
         ),
-        (["digits", "--trials", "2", "--workers", "8"], "executor 'serial' has 1 slot"),
+        (["digits", "--trials", "2", "--workers", "99"], "workers=99: this process may use"),
+        (["digits", "--trials", "2", "--workers", "0"], "workers=0; give how many"),
+        (
+            ["digits", "--trials", "2", "--executor", "serial", "--workers", "2"],
+            "executor 'serial' evaluates one at a time",
+        ),
+        (["digits", "--trials", "2", "--executor-option", "gpus"], "write NAME=VALUE"),
         (["digits", "--trials", "2", "--strategy", "grid"], "is continuous"),
         (["digits", "--trials", "2", "--config", "none.yaml"], "cannot read the settings 'none.yaml'"),
     ],
@@ -490,11 +496,11 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
 def test_a_full_disk_is_one_line_and_loses_nothing(small, tmp_path, capsys, monkeypatch):
     out, real, appended = tmp_path / "run", Log._write, []
 
-    def full(log, data):
+    def full(log, data, count):
         appended.append(data)
         if len(appended) > 9:
             raise OSError(errno.ENOSPC, "No space left on device", str(log.path))  # as Log._write says it
-        real(log, data)
+        real(log, data, count)
 
     monkeypatch.setattr(Log, "_write", full)
     arguments = ["search", str(small), "--trials", "4", "--strategy", "random", "--out", str(out)]

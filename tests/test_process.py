@@ -308,6 +308,27 @@ def test_signals_ask_a_loop_to_end(capfd):
             signal.signal(number, before)
 
 
+SCRIPT = """
+import nas
+
+def evaluate(config):
+    return {"loss": config["x"], "own": 7.0}
+
+if __name__ == "__main__":
+    study = nas.Study(nas.Space(x=nas.Float(0.0, 1.0)), strategy="random")
+    study.optimize(evaluate, trials=2, workers=2)
+    print([trial.metrics["own"] for trial in study.trials])
+"""
+
+
+def test_a_function_of_a_script_may_have_a_name_of_ours(tmp_path):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[7.0, 7.0]"
+
+
 SEARCH = textwrap.dedent(
     """
     import sys, time
