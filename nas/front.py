@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from search_spaces.architecture import SearchSpace
 
 Build = Callable[[Configuration], "nn.Module"]
+GIVEN = "submit"  # the name under which an executor that was made by hand stands in the settings
 SLOWEST_MACS = 8  # under a budget of time, designs of so many times the default's work are not searched
 
 
@@ -38,6 +39,7 @@ def search(
     objectives: Sequence[str] = ("accuracy",),
     constraints: Sequence[str] = (),
     out: str | Path | None = None,
+    executor: "str | Executor | None" = None,
     **options: Any,
 ) -> "Run":
     """Search an architecture and its recipe for ``data``; return the run, whose best model is trained and exported.
@@ -45,10 +47,13 @@ def search(
     ``data`` is what ``estimators.dataset.load`` takes. ``budget`` is active wall time ("30m", all in), ``trials`` a
     number of designs; one is needed. ``space`` is a registered name, or a ``Space`` of your own with
     ``build(config) -> nn.Module``. ``options`` are the further fields of ``nas.folder.Settings`` (strategy, scheduler,
-    seed, device, ...). ``out`` is a folder that does not exist yet, by default ``runs/NAME``. Raises ``ValueError`` on
+    seed, device, ...). ``executor`` is a name, or one that you made (``docs/executors.md``); it is closed in the end.
+    ``out`` is a folder that does not exist yet, by default ``runs/NAME``. Raises ``ValueError`` on
     anything that does not fit, before anything is written, and ``nas.Failed`` when no model came out.
     """
     began = time.monotonic()
+    placing = None if isinstance(executor, str | None) else executor
+    options |= {"executor": executor} if placing is None else {"executor": GIVEN, "workers": placing.slots}
     name = str(data) if isinstance(data, str | os.PathLike) else "(arrays)"
     settings = Settings.parse(
         {
@@ -66,7 +71,7 @@ def search(
         raise ValueError(
             "space and build go together: give a Space of your own and build(config) -> nn.Module"
         )
-    session = _prepare(data, settings, lambda: Folder(_new_folder(name, out)), own, began)
+    session = _prepare(data, settings, lambda: Folder(_new_folder(name, out)), own, began, placing)
     session.run()
     return Run(session.folder.path, own)
 
@@ -78,11 +83,13 @@ def resume(
     trials: int | None = None,
     space: Space | None = None,
     build: Build | None = None,
+    executor: "Executor | None" = None,
 ) -> "Run":
     """Go on with an interrupted run; with ``budget`` or ``trials``, add so much to one (finished or not).
 
     What is added comes on top of what was left. A limit that is not named no longer binds, unless an interrupted
-    search has both. A search over a ``space`` of your own needs it and ``build`` again.
+    search has both. A search over a ``space`` of your own needs it and ``build`` again, one by an ``executor`` that you
+    made needs one.
     """
     from nas.session import Session
 
@@ -97,7 +104,7 @@ def resume(
             raise ValueError(f"run {str(path)!r} is finished; add to it with --budget 30m or --trials 50")
     else:
         settings = _extended(settings, history, budget, trials, ended)
-    session = Session(folder, settings, search_space)
+    session = Session(folder, settings, search_space, executor=executor)
     if budget is not None or trials is not None:
         settings.write(folder.config)  # by the one process that writes the run now
     session.run()
@@ -146,6 +153,7 @@ def _prepare(
     place: Callable[[], Folder],
     own: tuple[Space, Build | None] | None,
     began: float,
+    placing: "Executor | None" = None,
 ) -> Any:
     """Check everything, measure, and only then make the run folder: whole or not at all.
 
@@ -172,7 +180,7 @@ def _prepare(
         images.save(loaded, partial.data)
         if "terminal" in settings.trackers:
             print(images.summary(loaded), flush=True)
-        settings, executor = _planned(settings, partial, own, len(loaded.train), began)
+        settings, executor = _planned(settings, partial, own, len(loaded.train), began, placing)
         settings.write(partial.config)
         folder = _moved(partial, folder, place)
     except BaseException:
@@ -208,7 +216,12 @@ def _sweep(path: Path) -> None:
 
 
 def _planned(
-    settings: Settings, partial: Folder, own: tuple[Space, Build | None] | None, images: int, began: float
+    settings: Settings,
+    partial: Folder,
+    own: tuple[Space, Build | None] | None,
+    images: int,
+    began: float,
+    placing: "Executor | None",
 ) -> tuple[Settings, "Executor"]:
     """Return the settings with ladder, cost and a bound on work, after one design was found that holds them."""
     from estimators.estimator import Fidelity, estimators
@@ -219,7 +232,7 @@ def _planned(
 
     search_space = _search_space(settings, partial, own)
     _check_estimator(settings, search_space, partial)
-    executor = executor_of(settings)
+    executor = placing or executor_of(settings)
     try:
         if (budget := settings.budget) is None:
             ladder = counted_ladder(images)

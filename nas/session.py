@@ -240,7 +240,7 @@ class Session:
             folder=self.folder,
             role="estimator" if estimator else "signal",
             precision=self.settings.precision,
-            settings=self._context(),
+            settings={**self._context(), "threads": self.executor.threads_of(1)},
             memory=self.watched,
         )
 

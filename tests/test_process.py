@@ -392,6 +392,11 @@ def test_a_search_on_images_by_two_workers(tmp_path):
     assert run.status()["state"] == "finished" and run.status()["trials"]["finished"] == 4
     finals = [trial for trial in run.trials if trial.replicate]
     assert len(finals) >= 2 and run.settings.workers == options["workers"]
+    with pytest.raises(ValueError, match="make one in Python"):
+        executor_of(Settings("digits", trials=1, executor="submit"))
+    given = Process(workers=1)
+    again = nas.resume(run.folder.path, trials=1, executor=given)
+    assert again.status()["trials"]["finished"] == 5 and again.status()["state"] == "finished"
 
 
 def test_an_executor_of_ones_own_is_used_and_left_open(process):
