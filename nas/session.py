@@ -6,6 +6,7 @@ resumed run decides nothing twice and uses the test images once per reported mod
 
 import inspect
 import shutil
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -55,6 +56,7 @@ from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
+STATUS_SHARE = 0.02  # of the engine's time that writing the status may take while designs are searched
 MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than that, it is told
 
 
@@ -165,6 +167,7 @@ class Session:
         self.warm_start = self._warm_start()
         self.pretraining = self._pretraining()
         self.rungs: list[Ranking] = []
+        self._status_due = 0.0  # when ``status.json`` is rewritten while designs are searched
         self._ranked = -1  # how many results ``rungs`` tell of
 
     def _memory_limits(self) -> tuple[int, int]:
@@ -540,8 +543,12 @@ class Session:
     # what they share
 
     def _between(self) -> None:
+        """Keep up what follows from results; the status of thousands of trials is not written at each of them."""
         self._keep_up()
-        self.status("running")
+        began = time.monotonic()
+        if began >= self._status_due:
+            self.status("running")
+            self._status_due = began + (time.monotonic() - began) / STATUS_SHARE
 
     def _keep_up(self) -> None:
         """Compare rungs when an eighth more results are in: each time costs as much as there are trials."""

@@ -1,5 +1,7 @@
 """Who is trained again, who wins and what is said of it, where the latency measured is not the one predicted."""
 
+import itertools
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +12,7 @@ from estimators.estimator import Result
 from nas.calibration import Failed
 from nas.checkpoints import folder_of
 from nas.history import reached
+from nas.plan import Finals
 from nas.session import Session
 from nas.trial import Metrics, Trial
 
@@ -103,3 +106,67 @@ def test_what_is_reported_is_what_was_measured(tmp_path):
     assert step is not None
     assert reached(trial, step, None) == {"latency": 1.9, "accuracy": 0.0}
     assert reached(trial, step, {"0": 1.0}) == {"latency": 1.0, "accuracy": 0.0}
+
+
+class Workers:
+    """An executor of two workers that end what they have in the order of ``results``; counts how many run at a time."""
+
+    slots, threads = 2, 1
+
+    def __init__(self, results: list[Result]) -> None:
+        self.results, self.asked, self.most = results, list[tuple[str, int, int]](), 0
+        self.flying = list[Future[Result]]()
+
+    def threads_of(self, count: int) -> int:
+        return 2 // count
+
+    def submit(self, task: object) -> "Future[Result]":
+        self.asked.append((task.context.scratch.name, task.fidelity.epochs, task.context.threads))  # type: ignore[attr-defined]
+        future = Future[Result]()
+        self.flying.append(future)
+        self.most = max(self.most, sum(not one.done() for one in self.flying))
+        if len([one for one in self.flying if not one.done()]) == 2 or not self.results[1:]:
+            self.end()
+        return future
+
+    def end(self) -> None:
+        for future in self.flying:
+            if not future.done() and self.results:
+                future.set_result(self.results.pop(0))
+
+
+def test_final_trainings_run_side_by_side_and_what_a_worker_died_of_goes_on(tmp_path, monkeypatch):
+    one = session(tmp_path, {0: 1.0, 1: 1.1, 2: 1.2})
+    died = Result(error="killed: the worker process ended with SIGKILL")
+    good = Result(metrics={"accuracy": 0.9, "latency": 1.0}, curve=({"accuracy": 0.9},), seconds=1.0)
+    one.executor = executor = Workers([good, died, good, good, good, good, good, good])  # type: ignore[assignment]
+    one.search_space = SimpleNamespace(decode=lambda config: config)  # type: ignore[assignment]
+    one.watched, one.memory = 10**9, 10**9
+    one.settings.device = "cpu"  # type: ignore[misc]
+    monkeypatch.setattr("nas.session.build_estimator", lambda *arguments, **options: None)
+    monkeypatch.setattr(Session, "status", lambda session, state: {})
+    one._train(Finals((2, 1), 4))
+    finals = [trial for trial in one.study.trials if trial.replicate == 1]
+    assert [trial.parent for trial in finals] == [2, 1] and executor.most == 2
+    assert all([step.fidelity.epochs for step in trial.steps] == [2, 4] for trial in finals)
+    assert not any(trial.failed for trial in finals) and {asked[2] for asked in executor.asked} == {1}
+    retried = [value for name, value in one.study.history.events.items() if name.startswith("retried")]
+    assert [value["trial"] for value in retried] == [finals[1].number] and len(executor.asked) == 5
+
+
+def test_the_status_is_written_for_a_small_share_of_the_time(tmp_path, monkeypatch):
+    one, now, written = session(tmp_path, {}), [100.0], list[float]()
+
+    def status(session: Session, state: str) -> None:
+        written.append(now[0])
+        now[0] += 0.1
+
+    monkeypatch.setattr(Session, "status", status)
+    monkeypatch.setattr(Session, "_keep_up", lambda session: None)
+    monkeypatch.setattr("nas.session.time.monotonic", lambda: now[0])
+    one._status_due = 0.0
+    for _ in range(200):
+        one._between()
+        now[0] += 0.1
+    assert written[0] == 100.0 and len(written) == 5
+    assert min(b - a for a, b in itertools.pairwise(written)) > 4.99
