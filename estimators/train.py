@@ -132,7 +132,7 @@ class TrainEstimator(Estimator):
         error, stopped = None, False
         try:
             with torch.random.fork_rng(devices=[]):
-                run = self._begin(design, context, _part(fidelity, context))
+                run = self._begin(design, context, _part(fidelity, context, self._whose(design, context)))
                 self._train(run, design, fidelity, context, look, began)
         except Stopped:
             stopped = True
@@ -156,6 +156,15 @@ class TrainEstimator(Estimator):
 
     def _identity(self, design: "Design", context: Context) -> object:
         return design.config, self.data, self.precision, self.inherit, context.device, context.threads
+
+    def _whose(self, design: "Design", context: Context) -> list[str]:
+        """Return what tells a training from another design's, or one that began from other weights, as plain values."""
+        base = (
+            ""
+            if context.checkpoint is None
+            else f"{context.checkpoint.parent.name}/{context.checkpoint.name}"
+        )
+        return [design.config.id, self.precision, "" if self.inherit is None else self.inherit.name, base]
 
     def _begin(self, design: "Design", context: Context, part: Checkpoint | None = None) -> Run:
         """Return the run to go on with: fresh, still warm, or read from a checkpoint, that of a ``part`` of it."""
@@ -238,7 +247,7 @@ class TrainEstimator(Estimator):
             if epoch < fidelity.epochs:
                 run.keep()
                 if time.monotonic() - saved > self.save_every:
-                    _save_part(run, fidelity, context, began)
+                    _save_part(run, fidelity, context, self._whose(design, context), began)
                     saved = time.monotonic()
         run.saved = None
 
@@ -253,7 +262,7 @@ class TrainEstimator(Estimator):
         assert run.saved is not None
         name = f"epoch-{len(run.curve)}.safetensors"
         if stopped and not context.partial and len(run.curve) > context.start:
-            _save_part(run, fidelity, context, began)
+            _save_part(run, fidelity, context, self._whose(design, context), began)
         else:
             checkpoints.save(context.scratch / name, run.saved)
         run.saved = None if stopped else run.saved
@@ -274,12 +283,12 @@ class TrainEstimator(Estimator):
         return measured
 
 
-def _save_part(run: Run, fidelity: Fidelity, context: Context, began: float) -> None:
+def _save_part(run: Run, fidelity: Fidelity, context: Context, whose: list[str], began: float) -> None:
     """Write the state after the last whole epoch, for the same step to go on from; the one before is not needed."""
     assert run.saved is not None
     values = {
         **run.saved.values,
-        "step": _step(fidelity, context),
+        "step": [*_step(fidelity, context), *whose],
         "seconds": run.earlier + time.monotonic() - began,
     }
     path = context.scratch / f"epoch-{len(run.curve)}.safetensors"
@@ -289,7 +298,7 @@ def _save_part(run: Run, fidelity: Fidelity, context: Context, began: float) -> 
     run.written = path
 
 
-def _part(fidelity: Fidelity, context: Context) -> Checkpoint | None:
+def _part(fidelity: Fidelity, context: Context, whose: list[str]) -> Checkpoint | None:
     """Return what an evaluation of the same step left that was killed or stopped on its way, the newest."""
     found = {_epochs(path): path for path in context.scratch.glob("epoch-*.safetensors")}
     for epochs in sorted(found, reverse=True):
@@ -297,13 +306,13 @@ def _part(fidelity: Fidelity, context: Context) -> Checkpoint | None:
             continue
         with contextlib.suppress(ValueError):  # a damaged one is not gone on from
             checkpoint = checkpoints.load(found[epochs])
-            if checkpoint.values.get("step") == _step(fidelity, context):
+            if checkpoint.values.get("step") == [*_step(fidelity, context), *whose]:
                 return checkpoint
     return None
 
 
 def _step(fidelity: Fidelity, context: Context) -> list[float]:
-    """Return what tells the step of a trial from its others, and from that of another run in the same folder."""
+    """Return what tells the step of a trial from its others."""
     asked = (fidelity.epochs, fidelity.data, fidelity.side)
     return [context.start, *asked, context.horizon, context.seed, context.lineage, context.replicate]
 

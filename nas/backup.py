@@ -1,7 +1,7 @@
 """A consistent copy of a run, also while it is written: ``nas backup RUN TO``.
 
-The store is read first, as far as it is whole, and everything else is copied after: what is newer than the store is
-ignored by a resume, and weights that were dropped meanwhile are noted in the copy's store, so that ``nas doctor`` knows
+The store is read first, as far as it is whole, and everything else is copied after: nothing of trials that are newer
+than what was read, and weights that were dropped meanwhile are noted in the copy's store, so that ``nas doctor`` knows
 of them; a resume of the copy begins those trials again from step 0. The copy has its name when it is whole, not before.
 """
 
@@ -9,9 +9,10 @@ import contextlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from nas.checkpoints import number_of
 from nas.folder import Folder
 from nas.layout import dumped, store_of
 from nas.remains import Patient, Told, files_below, gone
@@ -47,7 +48,10 @@ def backup(run: str | Path, to: str | Path) -> Path:
 
 def _copied(folder: Folder, partial: Folder) -> None:
     rows, status = _whole_rows(folder), folder.status()
+    begun = {row["trial"] for row in rows or () if row["kind"] == "start"}
     for path in _files(folder):
+        if _begun_since(path, folder, begun):
+            continue
         _copy(path, partial.path / path.relative_to(folder.path))
     _copy_best(folder, partial)
     if rows is not None:
@@ -55,6 +59,15 @@ def _copied(folder: Folder, partial: Folder) -> None:
     state = "finished" if status["state"] == "finished" else "interrupted"
     if folder.status_file.exists():
         partial.write_status({**status, "state": state})
+
+
+def _begun_since(path: Path, folder: Folder, begun: Collection[int]) -> bool:
+    """Return whether ``path`` is of a trial not among those ``begun``: in the copy its number will be another's."""
+    inside = path.relative_to(folder.path)
+    if inside.parts[0] != folder.checkpoints.name or len(inside.parts) < 3:
+        return False
+    number = number_of(Path(inside.parts[1]))
+    return number >= 0 and number not in begun
 
 
 def _whole_rows(folder: Folder) -> list[Row] | None:

@@ -9,6 +9,7 @@ from typing import Any
 from estimators.dataset import Dataset, save
 from estimators.estimator import Context, Estimator, Fidelity, estimators
 from nas.executor import Executor, Limits, Task, executors
+from nas.flights import evaluated, lost
 from nas.folder import Folder
 from nas.plan import FEW, MANY, Cost
 from search_spaces.architecture import SearchSpace
@@ -53,7 +54,11 @@ def calibrate(
             )
             for slot in range(executor.slots)
         ]
-        results = [future.result() for future in [executor.submit(task) for task in tasks]]
+        futures = [executor.submit(task) for task in tasks]
+        results = [
+            evaluated(executor, task) if lost(future.result()) else future.result()
+            for task, future in zip(tasks, futures, strict=True)
+        ]
         for result in results:
             if result.error is not None:
                 raise Failed(f"the default design cannot be trained on this data: {result.error}")

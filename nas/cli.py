@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         _leave(_broken(error), 3)
     except Exception as error:
-        if type(error).__name__ != "Failed":
+        if type(error).__name__ not in ("Failed", "Stranded"):
             raise
         _leave(str(error), 4)
 

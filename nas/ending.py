@@ -4,6 +4,7 @@ Ctrl-C (SIGINT) once: what is in flight is finished, and nothing else is begun. 
 returns within its grace. Either again: now; what was saved is all that is left.
 """
 
+import os
 import signal
 import sys
 import threading
@@ -54,7 +55,13 @@ def heeded(loop: Loop) -> Iterator[None]:
         yield
         return
 
+    ours = os.getpid()
+
     def hear(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != ours:  # a fork of this process: it ends as it would by itself
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
         if loop.ending is not None or not loop.under_way:
             raise KeyboardInterrupt
         loop.ending = Ending(number)

@@ -25,6 +25,10 @@ SHORT: Final = 0.005  # of e: with a below it nobody waits for the engine
 NEWEST: Final = 0.1  # weight of the newest result in the means
 
 
+class Stranded(Exception):
+    """One worker after the other died, and nothing came of any: it is not what they evaluate."""
+
+
 class Flights:
     """The trials whose evaluations ``executor`` has, by their futures."""
 
@@ -32,6 +36,7 @@ class Flights:
         self.executor = executor
         self._trials: dict[Future[Result], Trial] = {}
         self._busy, self._evaluated = 0.0, 0.0  # a and e
+        self._deaths = 0  # of workers, since a result came in
         self._woken, self._landed = 0.0, 0  # when the engine was woken last, and by how many results
 
     def __len__(self) -> int:
@@ -73,6 +78,13 @@ class Flights:
     def land(self, future: "Future[Result]") -> tuple[Trial, Result]:
         """Return the trial of ``future`` and its result, which is not in flight any more."""
         trial, result = self._trials.pop(future), future.result()
+        self._deaths = self._deaths + 1 if lost(result) else 0
+        if self._deaths > self.executor.slots * (RETRIES + 1):
+            cause = str(result.error).removeprefix(LOST).strip()
+            raise Stranded(
+                f"{self._deaths} workers died in a row, at last of {cause!r}; what they had is still asked for: see to "
+                "the machine or the executor, then go on"
+            )
         if not result.stopped:
             self._evaluated = _mean(self._evaluated, result.seconds)
         return trial, result
@@ -85,6 +97,14 @@ class Flights:
     def woken(self, landed: int) -> None:
         """Take note that the engine is busy with so many results from now on."""
         self._woken, self._landed = time.perf_counter(), landed
+
+
+def evaluated(executor: Executor, task: Task) -> Result:
+    """Return the result of ``task``, placed again where its worker died."""
+    for _ in range(RETRIES):
+        if not lost(result := executor.submit(task).result()):
+            return result
+    return executor.submit(task).result()
 
 
 def lost(result: Result) -> bool:

@@ -18,6 +18,21 @@ CLOSED = "closed by "
 PATIENCE = 2.0  # seconds in which a holder has written its name, or nobody is named
 
 
+_leased = set[int]()  # files of this process that hold a lease
+
+
+def _forked() -> None:
+    """Have a fork of this process hold no lease: it would outlive the process that it is forked from."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for file in _leased:
+        os.dup2(nothing, file)  # and no other file gets its number
+    os.close(nothing)
+    _leased.clear()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 def leased(path: Path) -> int:
     """Open ``path`` for reading and writing, made if absent, and hold it until it is closed.
 
@@ -29,6 +44,7 @@ def leased(path: Path) -> int:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_at(file, path):
                 _sign(file, me())
+                _leased.add(file)
                 return file
         except BlockingIOError:
             os.close(file)
@@ -50,6 +66,7 @@ def _is_at(file: int, path: Path) -> bool:
 
 def released(file: int) -> None:
     """Close the leased ``file``."""
+    _leased.discard(file)
     with contextlib.suppress(OSError):
         _sign(file, CLOSED + me())
     os.close(file)

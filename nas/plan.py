@@ -168,11 +168,18 @@ def timed_finals(
     """
     usable = MARGIN * seconds
     for count in range(min(MOST_FINALS, len(trials)), 0, -1):
-        each = epoch_seconds[:count]
-        epochs = min(MOST_EPOCHS, int(usable / max(sum(each) / slots, *each)))
+        epochs = min(MOST_EPOCHS, int(usable / _makespan(epoch_seconds[:count], slots)))
         if epochs >= FINAL_EPOCHS or (count == 1 and epochs >= 1):
             return Finals(tuple(trials[:count]), epochs)
     return None
+
+
+def _makespan(seconds: Sequence[float], slots: int) -> float:
+    """Return when the last of trainings of so many ``seconds`` ends, each begun in order by the first free worker."""
+    ends = [0.0] * slots
+    for one in seconds:
+        ends[ends.index(min(ends))] += one
+    return max(ends)
 
 
 def step_limit(predicted: Interval) -> float:

@@ -16,6 +16,7 @@ from estimators.supernet import SupernetTraining
 from nas.calibration import Failed
 from nas.duration import Durations
 from nas.executor import Executor, Limits, Task
+from nas.flights import evaluated
 from nas.folder import Folder
 from nas.study import Study
 from search_spaces.architecture import Design, SearchSpace
@@ -111,7 +112,7 @@ class Pretraining:
             partial=True,
             **self.settings,
         )
-        return self.executor.submit(Task(training, None, Fidelity(upto), context, limits)).result()
+        return evaluated(self.executor, Task(training, None, Fidelity(upto), context, limits))
 
     def _planned(self, seconds: float | None) -> dict[str, Any]:
         """Return the epochs, and the seconds that they may take."""

@@ -29,7 +29,7 @@ from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
 from nas.executor import Executor, Limits, Task, cores
 from nas.exported import export_step
 from nas.fidelity_trust import Ranking, next_look, rankings
-from nas.flights import Flights
+from nas.flights import Flights, Stranded
 from nas.folder import Folder, Settings, executor_of, objectives_of
 from nas.history import reached
 from nas.plan import (
@@ -289,14 +289,16 @@ class Session:
                 self._finals()
             self._conclude()
             state = "finished"
-        except (Failed, OSError) as error:
+        except (Failed, Stranded, OSError) as error:
             cause = str(error)
             raise
         finally:
-            self.executor.close()
-            status = self.status(state, cause)
-            self.study.end(status)
-            self.study.close()
+            try:
+                self.executor.close()
+            finally:
+                status = self.status(state, cause)
+                self.study.end(status)
+                self.study.close()
         return status
 
     # the three parts
@@ -416,7 +418,7 @@ class Session:
                     flights.place(self._task(piece, plan), piece)
             if not flights:
                 return
-            landed = self.study.wait(flights)
+            landed = set() if self.study.ending == SAVE else self.study.wait(flights)
             if self.study.ending == SAVE:
                 self.executor.stop()
                 landed = set(flights)

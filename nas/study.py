@@ -606,8 +606,8 @@ class Study:
         if self.ending == FINISH:
             flights.recall()
         flights.waits()
-        landed = self.wait(flights, left)
-        if not landed and (self.ending == SAVE or self._over(budget)):
+        landed = set() if self.ending == SAVE else self.wait(flights, left)
+        if self.ending == SAVE or (not landed and self._over(budget)):
             flights.executor.stop()
             landed, _ = wait_for(flights)
         flights.woken(len(landed))
@@ -637,11 +637,12 @@ class Study:
         What was stopped stays unfinished, unless what it ``reached`` counts: then it is finished at so many epochs.
         So does, ``RETRIES`` times, what a worker died of that nobody knows the cause of: it is asked for again.
         """
-        self._reports.pop(trial.number, None)
         if result.stopped and not reached:
+            self._reports.pop(trial.number, None)
             return trial
         if lost(result):
             if self._again(trial.number, str(result.error)):
+                self._reports.pop(trial.number, None)
                 return trial
             result = replace(result, error=f"{result.error}, {RETRIES + 1} times")
         if result.stopped:
@@ -650,6 +651,7 @@ class Study:
             updated = self.tell(trial, result)
         except ValueError as error:
             updated = self.tell(trial, Result(error=f"exception: {error}"))
+        self._reports.pop(trial.number, None)  # not before: till then a signal finds it under way
         wanted, order = self._worth_keeping, self._promising
         if dropped := tidy(self.history, updated, folder, wanted, quota=self.quota, promising=order):
             self.note("checkpoints dropped", {"quota": self.quota, "trials": dropped})

@@ -5,6 +5,7 @@ engine. Tasks and results cross a socket as pickles between two processes of one
 pipe that closes when the engine dies, so that a killed engine leaves no orphan behind.
 """
 
+import contextlib
 import dataclasses
 import errno
 import json
@@ -33,6 +34,7 @@ from nas.trial import checked_metrics
 
 PROGRESS = "progress.jsonl"
 POLL = 0.05  # seconds between looks at the clock and at the child's memory
+EARLY = 0.8  # of its time, before which an evaluation that counts as far as it came does not stop by itself
 SELDOM = 1.0  # seconds between looks at memory that has no limit: only to say what was held when a process is killed
 WARM_UP = 300.0  # seconds a child has to start and load what its estimator needs
 BROKEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}  # a disk that fails is no fault of the design
@@ -144,12 +146,12 @@ class Child:
         with self._spawning:
             self._ended = True
             if self._process is not None:
-                self._process.kill()
+                _end_group(self._process)
 
     def close(self) -> None:
         """Kill the child and give back what it held; not while ``run`` is under way in another thread."""
         if self._process is not None:
-            self._process.kill()
+            _end_group(self._process)
             self._process.wait()
         if self._connection is not None:
             self._connection.close()
@@ -187,6 +189,7 @@ class Child:
             [sys.executable, "-m", "nas.supervise", *arguments],
             pass_fds=(theirs.fileno(), listening),
             stdin=subprocess.DEVNULL,
+            start_new_session=True,  # its own group: what it starts ends with it
             env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
         )
         theirs.close()
@@ -212,7 +215,8 @@ class Child:
                 if isinstance(received, OSError):
                     raise received
                 if isinstance(received, Result):
-                    return received
+                    late = due < math.inf and not stopping.is_set()
+                    return _why_stopped(received, limits, time.monotonic() - began, stopping, late, partial)
                 begun = True
             seconds = time.monotonic() - began
             if limits.memory is not None or seconds - looked > SELDOM:
@@ -240,6 +244,33 @@ class Child:
             return Result(error=f"memory: the system killed the worker process: {why}", seconds=seconds)
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return Result(error=f"killed: the worker process ended with {cause}", seconds=seconds)
+
+
+def _end_group(process: "subprocess.Popen[bytes]") -> None:
+    """Kill ``process`` and all that it started in its group, also where it is gone itself."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def _why_stopped(
+    result: Result, limits: Limits, seconds: float, stopping: threading.Event, late: bool, partial: bool
+) -> Result:
+    """Return ``result`` of an evaluation that took so many ``seconds``, as what it is if it stopped.
+
+    A process that stopped though nobody here asked it to was told to by another: it was lost.
+    """
+    if not result.stopped or stopping.is_set():
+        return result
+    if partial and (late or (limits.seconds is not None and seconds > EARLY * limits.seconds)):
+        return result
+    if late:
+        return dataclasses.replace(
+            result, error=f"timeout: over {limits.seconds:g} s", stopped=False, seconds=seconds
+        )
+    return Result(
+        error="killed: the worker process was told to end by another one (SIGTERM)", seconds=seconds
+    )
 
 
 def _packed(task: Task) -> bytes:
@@ -306,7 +337,7 @@ def _serve(connection: Connection, life: int) -> None:
                 stop.clear()  # of a signal to the task before that came after its end
                 connection.send_bytes(pickle.dumps(BEGUN))
                 task = dataclasses.replace(received, estimator=estimator)
-                answer = _within_limits(task, evaluate(task, stop.is_set))
+                answer = evaluate(task, stop.is_set)
             else:
                 if estimator is not None:
                     estimator.release()
@@ -315,13 +346,6 @@ def _serve(connection: Connection, life: int) -> None:
         except OSError as error:
             answer = error
         connection.send_bytes(pickle.dumps(answer))
-
-
-def _within_limits(task: Task, result: Result) -> Result:
-    limit = task.limits.seconds
-    if result.stopped and not task.context.partial and limit is not None and result.seconds >= limit:
-        return dataclasses.replace(result, error=f"timeout: over {limit:g} s", stopped=False)
-    return result
 
 
 def _prepared(estimator: Estimator) -> Result:
@@ -335,9 +359,9 @@ def _prepared(estimator: Estimator) -> Result:
 
 
 def _watch(life: int) -> None:
-    """End this process when the engine's end of the pipe closes, however it died."""
+    """End this process, and what it started, when the engine's end of the pipe closes, however it died."""
     os.read(life, 1)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def main() -> None:

@@ -110,8 +110,10 @@ class Turns:
             waiting, self._waiting = self._waiting, deque()
             self._changed.notify_all()
         for turn in waiting:
-            turn.future.cancel()
-            turn.future.set_running_or_notify_cancel()
+            if turn.future.cancel():
+                turn.future.set_running_or_notify_cancel()
+            else:  # one that a worker gave back
+                turn.land(Result(error="killed: the executor was closed"))
 
     def _drain(self, result: Result) -> None:
         with self._changed:

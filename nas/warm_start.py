@@ -24,6 +24,7 @@ from estimators.estimator import Context, Estimator, Fidelity
 from estimators.proxy import proxies, vote
 from nas.draws import draw
 from nas.executor import Executor, Limits, Task
+from nas.flights import evaluated
 from nas.study import Study
 from nas.trust import SIGNALS, SUPERNET, Trust, has_say, trusts
 from search_spaces.registry import nearest
@@ -145,7 +146,7 @@ class WarmStart:
         context = Context(seed=self.study.seed, scratch=self.scratch, deadline=seconds, **self.settings)
         limits = Limits(seconds=seconds, memory=self.memory)
         task = Task(self.estimator, self.search_space.decode(config), Fidelity(), context, limits)
-        result = self.executor.submit(task).result()
+        result = evaluated(self.executor, task)
         return {} if result.error is not None or result.stopped else dict(result.metrics)
 
     def keep_up(self) -> list[Trust]:
@@ -157,7 +158,7 @@ class WarmStart:
         history = self.study.history
         chosen = history.events[EVENT]["picks"] if EVENT in history.events else []
         settled = len(history.asked) < self.executor.slots
-        if chosen and settled:
+        if chosen and settled and not self.study.ending:
             limit = SLOWEST if self.study.problem.timed else None
             for trial in list(history.searched.values()):
                 if (

@@ -11,6 +11,7 @@ import nas
 from estimators.estimator import Result
 from nas.calibration import Failed
 from nas.checkpoints import folder_of
+from nas.flights import Flights
 from nas.history import reached
 from nas.plan import Finals
 from nas.session import Session
@@ -109,7 +110,7 @@ def test_what_is_reported_is_what_was_measured(tmp_path):
 
 
 class Workers:
-    """An executor of two workers that end what they have in the order of ``results``; counts how many run at a time."""
+    """An executor of two workers that end when they are waited for, with ``results`` in turn; counts how many run at once."""
 
     slots, threads = 2, 1
 
@@ -125,14 +126,13 @@ class Workers:
         future = Future[Result]()
         self.flying.append(future)
         self.most = max(self.most, sum(not one.done() for one in self.flying))
-        if len([one for one in self.flying if not one.done()]) == 2 or not self.results[1:]:
-            self.end()
         return future
 
-    def end(self) -> None:
+    def wait(self, flights: Flights) -> "set[Future[Result]]":
         for future in self.flying:
             if not future.done() and self.results:
                 future.set_result(self.results.pop(0))
+        return set(flights)
 
 
 def test_final_trainings_run_side_by_side_and_what_a_worker_died_of_goes_on(tmp_path, monkeypatch):
@@ -142,6 +142,7 @@ def test_final_trainings_run_side_by_side_and_what_a_worker_died_of_goes_on(tmp_
     one.executor = executor = Workers([good, died, good, good, good, good, good, good])  # type: ignore[assignment]
     one.search_space = SimpleNamespace(decode=lambda config: config)  # type: ignore[assignment]
     one.watched, one.memory = 10**9, 10**9
+    one.study.wait = executor.wait  # type: ignore[assignment,method-assign]
     one.settings.device = "cpu"  # type: ignore[misc]
     monkeypatch.setattr("nas.session.build_estimator", lambda *arguments, **options: None)
     monkeypatch.setattr(Session, "status", lambda session, state: {})

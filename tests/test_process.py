@@ -7,6 +7,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,13 +21,16 @@ from estimators.estimator import Context, Estimator, Fidelity, Result
 from estimators.train import TrainEstimator
 from nas import Float, Space, Study
 from nas.ending import FINISH, SAVE, Ended, heeded
-from nas.executor import Limits, Task, cores
+from nas.executor import Executor, Limits, Task, cores
 from nas.executors.process import Process
-from nas.flights import RETRIES, Flights, lost
+from nas.flights import RETRIES, Flights, Stranded, lost
 from nas.folder import Settings, executor_of
+from nas.function import Function
 from nas.joint import joint_space
 from nas.plan import timed_finals
+from nas.storages.log import Log
 from nas.trial import Budget
+from search_spaces.space import Configuration
 
 SPACE = Space(x=Float(0.0, 1.0))
 
@@ -42,6 +46,10 @@ class Acting(Estimator):
             _ = [bytearray(b"1" * 10_000_000) for _ in range(60) if not time.sleep(0.02)]
         if design == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        if design == "brood":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            (context.scratch / "child").write_text(str(child.pid))
+            time.sleep(60)
         if design == "wait":
             while not context.stopping():
                 time.sleep(0.01)
@@ -119,7 +127,7 @@ def test_what_waits_can_be_cancelled_and_stop_reaches_all(tmp_path):
 
 
 def test_cores_and_devices_are_shared_out(tmp_path):
-    executor = Process(workers=3, devices=("cuda:0", "cuda:1"))
+    executor = Process(workers=3, devices=("cuda:0", "cuda:1"), oversubscribe=True)
     futures = [executor.submit(task(0.3, tmp_path, str(number))) for number in range(3)]
     assert sorted(future.result().metrics["device"] for future in futures) == [0.0, 0.0, 1.0]
     executor.close()
@@ -379,7 +387,7 @@ def test_a_search_ends_with_what_is_in_flight_finished_or_saved(tmp_path, number
 def test_final_trainings_share_the_workers():
     assert timed_finals([7, 8, 9], [1.0, 1.0, 1.0], 100.0).trials == (7, 8)
     shared = timed_finals([7, 8, 9], [1.0, 1.0, 1.0], 100.0, slots=2)
-    assert shared.trials == (7, 8, 9) and shared.epochs == 56
+    assert shared.trials == (7, 8, 9) and shared.epochs == 42  # the third waits for the first
     assert timed_finals([7], [1.0], 100.0, slots=2).epochs == 85
 
 
@@ -405,3 +413,117 @@ def test_an_executor_of_ones_own_is_used_and_left_open(process):
     assert len(study.trials) == 4 and not any(trial.failed for trial in study.trials)
     study.optimize(loss, trials=2, executor=process)
     assert len(study.trials) == 6
+
+
+@dataclass(frozen=True)
+class Dead(Executor):
+    """An executor whose workers all die."""
+
+    slots: int = 2
+
+    def submit(self, task):
+        future = Future()
+        future.set_result(Result(error="killed: the pool is broken"))
+        return future
+
+    def stop(self):
+        """Nothing is in flight."""
+
+    def close(self):
+        """There is nothing to end."""
+
+
+def test_an_executor_that_is_dead_ends_the_search_and_fails_hardly_a_trial(tmp_path):
+    with Study(SPACE, strategy="random") as study:
+        with pytest.raises(Stranded, match="7 workers died in a row, at last of 'the pool is broken'"):
+            study.run(Acting(), lambda config: "fine", Dead(), Budget(60), folder=tmp_path)
+        assert len(study.trials) <= 5 and sum(trial.failed for trial in study.trials) <= 2
+        process = Process(workers=1)
+        study.run(Losing(), lambda config: config, process, Budget(len(study.trials)), folder=tmp_path)
+        process.close()
+        assert not study.history.asked
+
+
+@dataclass(frozen=True)
+class Losing(Estimator):
+    """Returns a loss."""
+
+    def evaluate(self, design, fidelity, context):
+        return Result(metrics={"loss": design["x"]})
+
+
+def test_what_another_one_told_to_end_was_lost(process, tmp_path):
+    pids = {int(process.submit(task("fine", tmp_path, str(n))).result().metrics["pid"]) for n in range(3)}
+    future = process.submit(task("wait", tmp_path, "0"))
+    time.sleep(0.5)
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    assert lost(future.result()) and "by another one" in future.result().error
+
+
+def test_what_stops_because_its_time_is_up_is_a_timeout_whoever_was_first(process, tmp_path):
+    for number in range(8):
+        result = process.submit(task("wait", tmp_path, f"late-{number}", seconds=0.1)).result()
+        assert not result.stopped and result.error.startswith("timeout: over 0.1 s")
+
+
+def test_what_a_worker_started_ends_with_it(process, tmp_path):
+    result = process.submit(task("brood", tmp_path, "brood", seconds=1.5, grace=0.2)).result()
+    assert result.error.startswith("timeout:")
+    child = int((tmp_path / "brood" / "child").read_text())
+    deadline = time.monotonic() + 5
+    while psutil.pid_exists(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def stopping(config, context):
+    end = time.monotonic() + (0.3 if config["x"] == 0.5 else 20.0)  # the first design is the default one
+    while time.monotonic() < end:
+        if context.stopping():
+            return None
+        time.sleep(0.01)
+    return config["x"]
+
+
+def test_a_wish_to_end_that_comes_while_the_engine_is_busy_is_heard(tmp_path):
+    """As when SIGTERM strikes inside of tell: nobody is waiting then."""
+    executor, began = Process(workers=2, oversubscribe=True), time.monotonic()
+    study = Study(SPACE, strategy="random", seed=1)
+    estimator = Function(stopping, "loss")
+
+    def between():
+        study.ending = SAVE
+
+    study.run(estimator, lambda config: config, executor, Budget(50), folder=tmp_path, between=between)
+    executor.close()
+    assert time.monotonic() - began < 15 and sum(bool(trial.steps) for trial in study.trials) <= 2
+
+
+def test_a_training_goes_on_from_no_part_of_another_design(tmp_path):
+    save(load("digits", seed=0), tmp_path / "data")
+    space = joint_space(load("digits", seed=0), "chain")
+    first, second = (
+        space.decode(Configuration({**space.space.default(), "recipe.label_smoothing": value}))
+        for value in (0.0, 0.1)
+    )
+    context = Context(seed=1, scratch=tmp_path, epochs=3, horizon=3, threads=1)
+    estimator, stop = TrainEstimator(tmp_path / "data"), threading.Event()
+    watched = replace(context, report=lambda epoch, metrics: stop.set(), stopping=stop.is_set)
+    assert estimator.evaluate(first, Fidelity(3, 0.2), watched).stopped
+    seen = []
+    estimator.evaluate(second, Fidelity(3, 0.2), replace(context, report=lambda e, m: seen.append(e)))
+    assert seen == [1, 2, 3]
+
+
+def test_a_fork_holds_no_lease(tmp_path):
+    store = Log(tmp_path / "study.log")
+    child = os.fork()
+    if not child:
+        time.sleep(20)
+        os._exit(0)
+    time.sleep(0.5)  # the fork has to come to life
+    store.close()
+    Log(tmp_path / "study.log").close()  # refused, if the child held it
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)

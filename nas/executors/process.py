@@ -40,7 +40,7 @@ class Process(Executor):
 
     def __init__(self, *, workers: int = 1, devices: Sequence[str] = (), oversubscribe: bool = False) -> None:
         self.slots = checked_workers(workers)
-        if self.slots > cores() and not devices and not oversubscribe:
+        if self.slots > cores() and not oversubscribe:
             raise ValueError(
                 f"workers={workers}: this process may use {cores()} cores, and each worker needs one; give at most "
                 f"workers={cores()}, or oversubscribe=True for evaluations that wait more than they compute"
