@@ -110,7 +110,7 @@ def test_what_is_reported_is_what_was_measured(tmp_path):
 
 
 class Workers:
-    """An executor of two workers that end when they are waited for, with ``results`` in turn; counts how many run at once."""
+    """An executor of two workers that end when they are waited for, with ``results`` in turn; counts them at work."""
 
     slots, threads = 2, 1
 

@@ -139,6 +139,7 @@ def test_nothing_cannot_be_added(run, trials):
         nas.resume(run.folder.path, trials=trials)
 
 
+@pytest.mark.slow
 def test_a_run_counted_in_trials_takes_time_and_back(small, tmp_path):
     run = nas.search(small, trials=1, strategy="random", out=tmp_path / "run", trackers=[])
     run = nas.resume(run.folder.path, budget="6s")
@@ -176,6 +177,7 @@ def test_a_run_without_its_store_is_damaged(run, tmp_path):
             use(broken)
 
 
+@pytest.mark.slow
 def test_half_written_files_are_swept(small, tmp_path):
     run = nas.search(small, trials=1, strategy="random", out=tmp_path / "run", trackers=[])
     left = run.folder.checkpoints / "trial-0000" / "epoch-4.safetensors.4711.tmp"
@@ -206,6 +208,7 @@ def test_settings_of_a_file(lines, message, tmp_path, capsys, monkeypatch):
     assert left.value.code == 2 and message in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_more_time_is_spent_on_searching_too(small, tmp_path):
     run = nas.search(small, budget="20s", strategy="random", out=tmp_path / "run", trackers=[])
     first = len(run.trials)

@@ -18,6 +18,7 @@ def script(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_quickest_parts_run_on_a_cpu():
     done = script("--only", QUICKEST)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -206,6 +206,7 @@ def test_a_population_needs_a_quarter(size):
     assert schedulers.get("pbt").spacing == "even"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixed", ["architecture", ("layers", 3), 3])
 def test_what_is_fixed_is_a_sequence_of_paths(fixed):
     strategy = strategies.get("random")(Problem(SPACE), seed=0)

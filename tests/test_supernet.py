@@ -68,6 +68,7 @@ def test_a_whole_search_by_its_scores(small, tmp_path, short):
     assert run.best.module()(torch.zeros(1, 1, 8, 8)).shape == (1, 2)
 
 
+@pytest.mark.slow
 def test_killed_while_it_is_trained_it_goes_on_with_the_time_that_is_left(
     small, tmp_path, monkeypatch, short
 ):

@@ -449,6 +449,7 @@ def test_rungs_are_compared_when_an_eighth_more_results_are_in_and_at_the_end(tm
 
     monkeypatch.setattr("nas.session.rankings", counting)
     monkeypatch.setattr("nas.status.rankings", counting)
+    monkeypatch.setattr("nas.session.STATUS_SHARE", np.inf)  # written at each result
     one = Session.__new__(Session)
     one.pretraining = None
     one.study = Study(SPACE, strategy="random", scheduler="asha", ladder=LADDER, trackers=[drawn])
@@ -459,7 +460,7 @@ def test_rungs_are_compared_when_an_eighth_more_results_are_in_and_at_the_end(tm
     one.time_left = SimpleNamespace(predict=lambda running: None)
     one.estimator, one.executor = Noisy(), executors.get("serial")(isolate=False)
     one.search_space = SimpleNamespace(decode=lambda config: config)
-    one.cost, one.watched, one.rungs, one._ranked = None, None, [], -1
+    one.cost, one.watched, one.rungs, one._ranked, one._status_due = None, None, [], -1, 0.0
     one._context = dict
     one._search()
     results = one.study.history.results
