@@ -298,14 +298,14 @@ class _Main(pickle.Unpickler):
     """Finds what a script defined at its top level: the script is run once, under another name than ``__main__``."""
 
     path: str | None = None
-    names: ClassVar[Mapping[str, Any] | None] = None  # what the script defined, once it was run
+    names: ClassVar[dict[str, Mapping[str, Any]]] = {}  # what each script defined that was run
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "__main__" and self.path:
-            if _Main.names is None:
-                _Main.names = runpy.run_path(self.path, run_name="__mp_main__")
-            if name in _Main.names:  # also where this module has the same name, such as evaluate
-                return _Main.names[name]
+            if self.path not in self.names:
+                self.names[self.path] = runpy.run_path(self.path, run_name="__mp_main__")
+            if name in self.names[self.path]:  # also where this module has the same name, such as evaluate
+                return self.names[self.path][name]
         return super().find_class(module, name)
 
 
