@@ -118,8 +118,8 @@ def test_what_waits_can_be_cancelled_and_stop_reaches_all(tmp_path):
     executor = Process(workers=2, oversubscribe=True)
     flying = [executor.submit(task("wait", tmp_path, str(number))) for number in range(2)]
     waiting = [executor.submit(task("fine", tmp_path, f"w{number}")) for number in range(3)]
-    assert waiting[0].cancel() and not flying[0].cancel()
     time.sleep(0.5)
+    assert waiting[0].cancel() and not flying[0].cancel()
     executor.stop()
     assert all(future.result().stopped for future in [*flying, *waiting[1:]])
     assert executor.submit(task("fine", tmp_path)).result().error is None
