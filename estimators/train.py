@@ -47,9 +47,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, BATCHES, DROPOUT, SUBSET = 101, 102, 103, 104  # purposes of counted randomness
 KEPT_WARM = 2
-SAVE_EVERY = (
-    30.0  # seconds between the checkpoints of a training on its way: what a killed process loses at most
-)
+SAVE_EVERY = 30.0  # seconds between the checkpoints of a training on its way
 
 Metrics = Mapping[str, float]
 
@@ -194,10 +192,12 @@ class TrainEstimator(Estimator):
             device=device,
             dtype=compute_dtype(self.precision, device),
         )
-        if context.checkpoint is None and part is None:
+        checkpoint = part
+        if part is None and context.checkpoint is not None:
+            checkpoint = checkpoints.load(context.checkpoint)
+        if checkpoint is None:
             training.pieces = self._pieces(training, design, context)
             return Run(training, [], peak=peak)
-        checkpoint = part or checkpoints.load(context.checkpoint)  # type: ignore[arg-type]
         training.restore(checkpoint)
         if checkpoint.values.get("batch_size", recipe.batch_size) != recipe.batch_size:  # of a fork
             training.pieces = max(training.pieces, self._pieces(training, design, context))

@@ -619,7 +619,7 @@ class Study:
     ) -> set["Future[Result]"]:
         """Return which of ``flights`` landed first, within ``seconds``; trackers hear what is reported meanwhile.
 
-        Nothing is returned when ``ending`` came to be ``SAVE``, or ``FINISH``, which is the other's to hear of.
+        It returns early, with what there is, when ``ending`` changes.
         """
         end, ending = math.inf if seconds is None else time.monotonic() + seconds, self.ending
         while True:
