@@ -314,6 +314,7 @@ def test_the_winner_is_one_whose_weights_are_there(small, tmp_path, monkeypatch)
     assert run.best.trial.number == second != best
 
 
+@pytest.mark.slow
 def test_latency_is_known_before_a_training_and_measured_after_the_search(small, tmp_path, monkeypatch):
     monkeypatch.setenv("NAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals(tuple(trials[:1]), 2))

@@ -164,6 +164,7 @@ def test_training_in_a_worker_goes_on_where_it_was_stopped(saved, tmp_path):
     assert all(torch.equal(files[0][name], files[1][name]) for name in files[1])
 
 
+@pytest.mark.slow
 def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tmp_path, short, monkeypatch):
     monkeypatch.setattr("nas.warm_start.COUNTED", 6)
     monkeypatch.setattr("nas.warm_start.LEAST", 4)
