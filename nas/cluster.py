@@ -63,8 +63,29 @@ def refused(workers: int, share: Share, nodes: Sequence[Mapping[str, float]]) ->
     )
 
 
+_users = 0  # executors of this process on the connection that was made for the first of them
+
+
 def connected(address: str | None) -> tuple[Any, bool]:
-    """Return the module ray, connected to a cluster, and whether that was started here; else a ``ValueError``."""
+    """Return the module ray, connected to a cluster, and whether to ``disconnect`` in the end; else a ``ValueError``.
+
+    Not if a user of this process had connected before.
+    """
+    global _users
+    ray, ours = _connected(address)
+    _users += ours
+    return ray, ours
+
+
+def disconnect(ray: Any) -> None:
+    """Disconnect from the cluster, and end it if it was started here, when nobody in this process uses it any more."""
+    global _users
+    _users -= 1
+    if not _users:
+        ray.shutdown()
+
+
+def _connected(address: str | None) -> tuple[Any, bool]:
     try:
         import ray
     except ImportError:
@@ -72,7 +93,7 @@ def connected(address: str | None) -> tuple[Any, bool]:
             "executor 'ray' needs Ray, which is not installed: pip install 'nas-engine[ray]'"
         ) from None
     if ray.is_initialized():
-        return ray, False
+        return ray, _users > 0
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     address = address or os.environ.get("RAY_ADDRESS")
     if address is None:

@@ -65,7 +65,7 @@ def heeded(loop: Loop) -> Iterator[None]:
         if loop.ending is not None or not loop.under_way:
             raise KeyboardInterrupt
         loop.ending = Ending(number)
-        said = f"{WORDS[loop.ending]} {loop.under_way} in flight; once more to end now"
+        said = f"{WORDS[loop.ending]} what is in flight; once more to end now"
         print(f"nas: {said}", file=sys.stderr, flush=True)
 
     before = {ending: signal.getsignal(ending.value) for ending in Ending}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
+from nas.shortage import limit_at_start
 from search_spaces.registry import Registry
 
 executors: "Registry[type[Executor]]" = Registry("executor", "nas.executors")
@@ -63,6 +64,10 @@ class Executor(ABC):
     def threads_of(self, count: int) -> int:
         """Return the cores that each of ``count`` evaluations has, where there are no more of them."""
         return self.threads
+
+    def memory(self) -> int:
+        """Return the bytes that each worker may hold as things are now: its share of what is free on this machine."""
+        return limit_at_start() // self.slots
 
     @abstractmethod
     def __init__(self, *, workers: int = 1, devices: Sequence[str] = ()) -> None:

@@ -228,7 +228,6 @@ def _planned(
     from nas.exclusive import predicts_latency, probes
     from nas.plan import counted_ladder, search_seconds, spaced, timed_ladder
     from nas.scheduler import schedulers
-    from nas.shortage import limit_at_start
 
     search_space = _search_space(settings, partial, own)
     _check_estimator(settings, search_space, partial)
@@ -243,7 +242,7 @@ def _planned(
             macs = search_space.measure(search_space.space.default())["macs"]
             bound = f"macs<={SLOWEST_MACS * macs:g}"
             settings = replace(settings, cost=cost.row(), constraints=(*settings.constraints, bound))
-        settings = replace(settings, memory=settings.memory or limit_at_start() // executor.slots)
+        settings = replace(settings, memory=settings.memory or executor.memory())
         problem = _problem(settings, search_space)
         from nas.strategy import strategies
 

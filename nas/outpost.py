@@ -17,6 +17,7 @@ from estimators import cache
 from estimators.estimator import Result
 from nas.carry import Files, Held, Mirror, changed, hold, stamps, store
 from nas.placed import Parcel
+from nas.shortage import limit_at_start
 from nas.supervise import PROGRESS, Child
 
 PREFIX = "nas-worker-"
@@ -24,11 +25,16 @@ KEPT = 4  # folders of evaluations that stay for a continuation
 
 
 class Facts(NamedTuple):
-    """What the engine has to know of a worker: its ``host``, and where it keeps what is its own and what is held."""
+    """What the engine has to know of a worker.
+
+    Its ``host``, where it keeps what is its own (``root``) and what is held (``cache``), and the bytes of ``memory``
+    that processes may hold there, as far as they were free.
+    """
 
     host: str
     root: Path
     cache: Path
+    memory: int
 
 
 class Outpost:
@@ -50,7 +56,7 @@ class Outpost:
 
     def hello(self) -> Facts:
         """Return what the engine has to know."""
-        return Facts(socket.gethostname(), self._root, cache.place())
+        return Facts(socket.gethostname(), self._root, cache.place(), limit_at_start())
 
     def sees(self, paths: Sequence[Path]) -> bool:
         """Return whether all ``paths`` are there."""

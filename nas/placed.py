@@ -101,8 +101,9 @@ class Parcel:
 class Flag:
     """A file of the engine beside a scratch folder, by which a worker on a shared disk hears of it.
 
-    While it is there the evaluation goes on, if there is something in it the evaluation is to stop, and without it
-    nobody waits for the evaluation any more.
+    Whoever evaluates takes it, which renames it; nobody can once the engine has withdrawn it. While it is there the
+    evaluation goes on, if there is something in it the evaluation is to stop, and without it nobody waits for the
+    evaluation any more.
     """
 
     path: Path
@@ -115,14 +116,36 @@ class Flag:
         flag.path.touch()
         return flag
 
+    @property
+    def _taken(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.taken")
+
+    def take(self) -> "Flag | None":
+        """Return the flag that a worker looks at from now on, by which it says that it begins; None if there is none.
+
+        It is there also for the next worker, if a pool begins again what it lost.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            self.path.rename(self._taken)
+        return Flag(self._taken) if self._taken.exists() else None
+
+    def withdraw(self) -> bool:
+        """Take the flag away if no worker has taken it; return whether that was so: then none ever does."""
+        try:
+            self.path.unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
     def stop(self) -> None:
-        """Ask the evaluation to stop, if it is not over."""
-        with contextlib.suppress(FileNotFoundError), self.path.open("r+") as file:
+        """Ask the evaluation that took the flag to stop, if it is not over."""
+        with contextlib.suppress(FileNotFoundError), self._taken.open("r+") as file:
             file.write("stop")
 
     def lower(self) -> None:
-        """Take the flag away."""
-        self.path.unlink(missing_ok=True)
+        """Take the flag away, taken or not."""
+        self.withdraw()
+        self._taken.unlink(missing_ok=True)
 
     def look(self) -> bool | None:
         """Return whether to stop; None if the flag is not there."""
@@ -137,7 +160,7 @@ _idle: dict[int, list[Child]] = {}  # warm children by the process whose they ar
 
 def supervise(parcel: Parcel, flag: Flag) -> Result | OSError:
     """Evaluate ``parcel`` in a warm child of this process, until ``flag`` says to stop; returns a disk's failure."""
-    if flag.look() is None:
+    if (taken := flag.take()) is None:
         return FileNotFoundError(
             f"{flag.path.parent} of the engine is not to be seen on {socket.gethostname()}: put the run on a disk that "
             "all workers share, or use the executor 'ray', which carries files"
@@ -148,7 +171,7 @@ def supervise(parcel: Parcel, flag: Flag) -> Result | OSError:
     except IndexError:
         child = Child()
     stopping, done = threading.Event(), threading.Event()
-    looking = threading.Thread(target=_look, args=(flag, child, stopping, done), daemon=True)
+    looking = threading.Thread(target=_look, args=(taken, child, stopping, done), daemon=True)
     looking.start()
     try:
         return child.run(parcel.task(), stopping)
@@ -157,7 +180,7 @@ def supervise(parcel: Parcel, flag: Flag) -> Result | OSError:
     finally:
         done.set()
         looking.join()
-        if flag.look() is None:
+        if taken.look() is None:
             child.close()  # it may have been ended for good
         else:
             idle.append(child)

@@ -4,6 +4,7 @@ What is decided on the way (finals, the winner, the test) is stored as an event 
 resumed run decides nothing twice and uses the test images once per reported model.
 """
 
+import contextlib
 import inspect
 import shutil
 import time
@@ -43,7 +44,7 @@ from nas.plan import (
     timed_finals,
 )
 from nas.pretraining import Pretraining
-from nas.shortage import limit_at_start, share_of_training
+from nas.shortage import share_of_training
 from nas.status import status_of
 from nas.storage import storages
 from nas.study import Study
@@ -138,6 +139,29 @@ class Session:
         executor: Executor | None = None,
         spent: float = 0.0,
     ) -> None:
+        with contextlib.ExitStack() as undo:  # what is open when the rest fails
+            if executor is not None:
+                undo.callback(executor.close)
+            self._open(folder, settings, search_space, spent, undo)
+            self.executor = executor or executor_of(settings)
+            undo.callback(self.executor.close)
+            self.memory, self.watched = self._memory_limits()
+            self.warm_start = self._warm_start()
+            self.pretraining = self._pretraining()
+            undo.pop_all()
+        self.rungs: list[Ranking] = []
+        self._status_due = 0.0  # when ``status.json`` is rewritten while designs are searched
+        self._ranked = -1  # how many results ``rungs`` tell of
+
+    def _open(
+        self,
+        folder: Folder,
+        settings: Settings,
+        search_space: SearchSpace,
+        spent: float,
+        undo: contextlib.ExitStack,
+    ) -> None:
+        """Open the study of the folder, with all that knows of its data and its past."""
         self.folder, self.settings, self.search_space = folder, settings, search_space
         self.dataset: Dataset = open_saved(folder.data)
         self.estimator = build_estimator(settings, folder, without=("latency",))
@@ -155,6 +179,7 @@ class Session:
         table = self._latency_table() if resumed and self.latencies is not None else None
         measure = self.latencies.measure if self.latencies else known
         self.study = open_study(settings, search_space, measure, folder.store)
+        undo.callback(self.study.close)
         self.study.spend(spent)
         self.study.quota = settings.checkpoint_quota or share_of_disk(folder.checkpoints)
         if self.latencies is not None:
@@ -162,20 +187,13 @@ class Session:
         folder.sweep()
         self.time_left = TimeLeft(self.study, settings, self.durations, self._finals_after)
         self.study.trackers += self._trackers(resumed)
-        self.executor = executor or executor_of(settings)
-        self.memory, self.watched = self._memory_limits()
-        self.warm_start = self._warm_start()
-        self.pretraining = self._pretraining()
-        self.rungs: list[Ranking] = []
-        self._status_due = 0.0  # when ``status.json`` is rewritten while designs are searched
-        self._ranked = -1  # how many results ``rungs`` tell of
 
     def _memory_limits(self) -> tuple[int, int]:
         """Return the bytes that batches are cut by, which are the run's for ever, and that a process may hold now.
 
         Runs of before have none in their settings: what is free when one is first gone on with is kept as an event.
         """
-        now, name = limit_at_start() // self.executor.slots, "memory limit"
+        now, name = self.executor.memory(), "memory limit"
         limit = self.settings.memory or self.study.history.events.get(name)
         if limit is None:
             limit = now

@@ -127,7 +127,7 @@ class Child:
                 f"an evaluation under limits runs in a process of its own, but cannot be sent there ({error}); "
                 "define its function at the top of a module, or leave the limits out"
             ) from None
-        if (problem := self._ready(estimator)) is not None:
+        if (problem := self._ready(estimator, stopping)) is not None:
             return problem
         if stopping.is_set():
             return Result(stopped=True)
@@ -159,8 +159,8 @@ class Child:
             os.close(self._life)
         self._process, self._connection, self._life, self._estimator = None, None, -1, None
 
-    def _ready(self, estimator: bytes) -> Result | None:
-        """Start the child if need be and hand it the estimator if it has another one."""
+    def _ready(self, estimator: bytes, stopping: threading.Event) -> Result | None:
+        """Start the child if need be and hand it the estimator if it has another one; return why that failed."""
         if self._process is None or self._process.poll() is not None:
             self.close()
             with self._spawning:
@@ -174,11 +174,11 @@ class Child:
             self._connection.send_bytes(estimator)
         except OSError:
             return self._death()
-        result = self._wait(Limits(seconds=WARM_UP), threading.Event())
-        if result.error is None:
-            self._estimator = estimator
-            return None
-        return result
+        result = self._wait(Limits(seconds=WARM_UP, grace=0.0), stopping)
+        if result.error is not None or result.stopped:
+            return result
+        self._estimator = estimator
+        return None
 
     def _spawn(self) -> None:
         ours, theirs = socket.socketpair()

@@ -157,6 +157,36 @@ def test_threads_of_one_process_have_a_child_each(tmp_path):
         executor.close()
 
 
+def test_what_waits_in_the_pool_is_not_waited_for_when_the_search_ends(tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        free = threading.Event()
+        pool.submit(free.wait)
+        executor = Submit(pool, workers=2)
+        futures = [executor.submit(task("fine", tmp_path, f"trial-{number}")) for number in range(2)]
+        begun(*futures)
+        executor.stop()
+        results = [future.result(timeout=PATIENT) for future in futures]
+        assert all(result.stopped and result.error is None for result in results)
+        assert not list(tmp_path.iterdir())
+        late = executor.submit(task("fine", tmp_path))
+        begun(late)
+        executor.close()
+        assert late.result(timeout=PATIENT).stopped
+        free.set()
+
+
+def test_a_flag_is_taken_by_whoever_begins_or_begins_again_unless_it_was_withdrawn(tmp_path):
+    flag = Flag.beside(tmp_path / "trial-0")
+    assert flag.take() == flag.take() and not flag.withdraw()
+    assert flag.take().look() is False
+    flag.stop()
+    assert flag.take().look() is True
+    flag.lower()
+    assert flag.take() is None and not list(tmp_path.iterdir())
+    withdrawn = Flag.beside(tmp_path / "trial-0")
+    assert withdrawn.withdraw() and withdrawn.take() is None
+
+
 def test_a_folder_that_a_worker_does_not_see_is_said(tmp_path):
     flag = Flag.beside(tmp_path / "run" / "trial-0")
     flag.lower()
@@ -201,10 +231,12 @@ def test_turns_go_on_where_they_were_and_a_lost_worker_takes_no_more(tmp_path):
     threads[0].start()
     turns.put(task("fine", tmp_path, "a")).result(timeout=PATIENT)
     threads[1].start()
-    time.sleep(0.1)
     for name in ("a", "a", "b", "a"):
+        while len(turns._idle) < 2:  # a result is there a moment before its worker is
+            time.sleep(0.01)
         turns.put(task("fine", tmp_path, name)).result(timeout=PATIENT)
-        time.sleep(0.05)
+    while len(turns._idle) < 2:
+        time.sleep(0.01)
     assert [number for number, name in log if name == "a"] == [0, 0, 0, 0]
     assert turns.put(task("lost", tmp_path, "a")).result(timeout=PATIENT).error == "killed: the node is gone"
     threads[0].join(timeout=PATIENT)

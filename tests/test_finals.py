@@ -78,10 +78,9 @@ def test_the_best_of_the_search_is_measured_before_it_wins(tmp_path):
 
 
 @pytest.mark.parametrize("stored", [None, 1_000])
-def test_the_watch_follows_what_is_free_and_the_pieces_do_not(stored, tmp_path, monkeypatch):
+def test_the_watch_follows_what_is_free_and_the_pieces_do_not(stored, tmp_path):
     one = session(tmp_path, {})
     one.settings = SimpleNamespace(memory=stored)  # type: ignore[assignment]
-    one.executor = SimpleNamespace(slots=1)
     events = one.study.history.events
     for free, limits in (
         (1_000, (1_000, 1_000)),
@@ -89,7 +88,7 @@ def test_the_watch_follows_what_is_free_and_the_pieces_do_not(stored, tmp_path, 
         (300, (1_000, 300)),
         (5_000, (1_000, 1_000)),
     ):
-        monkeypatch.setattr("nas.session.limit_at_start", lambda free=free: free)
+        one.executor = SimpleNamespace(memory=lambda free=free: free)  # type: ignore[assignment]
         assert one._memory_limits() == limits
     assert events.get("memory limit") == (None if stored else 1_000)
     assert events["memory short"] == {"limit": 1_000, "now": 400}  # told once

@@ -20,6 +20,7 @@ from estimators.estimator import Fidelity
 from nas import front, joint
 from nas.checkpoints import folder_of
 from nas.cli import main
+from nas.executors.serial import Serial
 from nas.folder import Settings
 from nas.front import _extended, _search_space
 from nas.history import History
@@ -573,3 +574,18 @@ def test_who_is_refused_the_lease_changes_no_settings(finished, tmp_path, monkey
         nas.resume(path, trials=3)
     first[0].close()
     assert (path / "config.yaml").read_bytes() == before
+
+
+def test_what_cannot_be_opened_leaves_nothing_open(finished, tmp_path, monkeypatch):
+    path = Path(shutil.copytree(finished, tmp_path / "run"))
+    executor, closed = Serial(), []
+
+    def unreadable(self):
+        raise OSError("no memory is to be read here")
+
+    monkeypatch.setattr(Serial, "memory", unreadable)
+    monkeypatch.setattr(Serial, "close", lambda self: closed.append(self))
+    with pytest.raises(OSError, match="no memory"):
+        nas.resume(path, trials=3, executor=executor)
+    assert executor in closed
+    Log(path / "study.log").close()  # nobody holds it

@@ -1,5 +1,6 @@
 """Evaluations under limits: every kind of end is a result with a cause."""
 
+import dataclasses
 import errno
 import os
 import re
@@ -116,6 +117,26 @@ def test_stop_asks_to_save_and_return(serial, tmp_path):
     serial.stop()
     result = future.result(timeout=10)
     assert result.stopped and result.error is None
+
+
+@dataclass(frozen=True)
+class Slow(Estimator):
+    """Takes a minute to load what it needs."""
+
+    def prepare(self):
+        time.sleep(60)
+
+    def evaluate(self, design, fidelity, context):
+        raise AssertionError
+
+
+def test_a_stop_does_not_wait_for_what_an_estimator_loads(serial, tmp_path):
+    future = serial.submit(dataclasses.replace(task("fine", tmp_path), estimator=Slow()))
+    time.sleep(1.0)
+    assert not future.done()
+    serial.stop()
+    assert future.result(timeout=30).stopped
+    assert serial.submit(task("fine", tmp_path)).result().metrics["loss"] == 0.5
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])

@@ -9,6 +9,7 @@ what it was at, which comes back as killed; another one is started, on another n
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from typing import Any
 
 from estimators.estimator import Result
 from nas.carry import Depot, Mirror, Stamps, mirrors, reads, relocated, store
-from nas.cluster import Share, connected, line_of, refused, share_of_gpu
+from nas.cluster import Share, connected, disconnect, line_of, refused, share_of_gpu
 from nas.executor import Executor, Task, checked_workers, executors
 from nas.outpost import Facts, Outpost
 from nas.placed import Flag, Parcel
@@ -92,6 +93,12 @@ class Ray(Executor):
             thread.start()
         self._await()
 
+    def memory(self) -> int:
+        """Return the bytes that each worker may hold: its share of what was free on its node when it started."""
+        facts = [station.facts for station in list(self._stations.values())]
+        beside = Counter(one.host for one in facts)
+        return min((one.memory // beside[one.host] for one in facts), default=super().memory())
+
     def submit(self, task: Task) -> "Future[Result]":
         return self._turns.put(task)
 
@@ -119,7 +126,7 @@ class Ray(Executor):
 
     def _disconnect(self) -> None:
         if self._own:
-            self._ray.shutdown()
+            disconnect(self._ray)
 
     # a worker's life
 

@@ -4,9 +4,12 @@ The pool is one that the user made, for a cluster that the user knows; what it r
 workers must see the run folder where the engine sees it.
 """
 
+import asyncio
+import concurrent.futures
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,7 +18,31 @@ from nas.executor import Executor, Task, checked_workers, executors
 from nas.placed import Flag, Parcel, supervise
 from nas.turns import Turn, Turns
 
+# what a pool raises of a job that was cancelled
+CANCELLED = (concurrent.futures.CancelledError, asyncio.CancelledError)
 PATIENCE = 5.0  # seconds that a pool has to return when the executor is closed
+
+
+@dataclass(eq=False)
+class Job:
+    """What the pool has of the engine: the ``flag`` it looks at and, once it has it, the pool's own ``future``."""
+
+    flag: Flag
+    future: Any = None
+    withdrawn: bool = False  # before the pool began with it: it never does
+
+    def stop(self) -> None:
+        """Ask what has begun to save and return, and have the pool drop what has not, if it can; may be repeated."""
+        self.withdrawn = self.withdrawn or self.flag.withdraw()
+        if not self.withdrawn:
+            self.flag.stop()
+        elif callable(cancel := getattr(self.future, "cancel", None)):
+            cancel()
+
+    def end(self) -> None:
+        """End what has begun, without a wait, and have the pool drop what has not."""
+        self.stop()
+        self.flag.lower()
 
 
 @executors.register("submit")
@@ -23,7 +50,8 @@ class Submit(Executor):
     """``Submit(pool, workers=4)`` has at most so many evaluations in the ``pool`` at a time, each on ``threads`` cores.
 
     The pool stays the user's: closing this executor ends evaluations, not the pool. A future of the pool needs
-    ``result()`` only, and what that raises is a worker lost.
+    ``result()`` only, and what that raises is a worker lost. With ``cancel()`` too, a job that waits in the pool when
+    the search ends is not waited for.
     """
 
     def __init__(
@@ -36,7 +64,7 @@ class Submit(Executor):
             )
         self.slots, self.threads, self._devices = checked_workers(workers), threads, tuple(devices)
         self._pool, self._turns = pool, Turns()
-        self._flags: dict[int, Flag] = {}  # of what is in flight, by worker
+        self._jobs: dict[int, Job] = {}  # in flight, by worker
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"submit-{number}", daemon=True)
             for number in range(self.slots)
@@ -50,13 +78,13 @@ class Submit(Executor):
     def stop(self) -> None:
         """Ask what is in flight to save and return, which it hears within a second; what waits is not begun."""
         self._turns.stop()
-        for flag in list(self._flags.values()):
-            flag.stop()
+        for job in list(self._jobs.values()):
+            job.stop()
 
     def close(self) -> None:
         self._turns.close()
-        for flag in list(self._flags.values()):
-            flag.lower()
+        for job in list(self._jobs.values()):
+            job.end()
         for thread in self._threads:
             thread.join(PATIENCE)
 
@@ -67,20 +95,23 @@ class Submit(Executor):
         """Have the pool run what ``turn`` holds, and wait for it."""
         device = self._devices[number % len(self._devices)] if self._devices else None
         parcel = Parcel.of(turn.task, device)
-        self._flags[number] = flag = Flag.beside(turn.task.context.scratch)
-        if turn.stopping.is_set():
-            flag.stop()
+        self._jobs[number] = job = Job(Flag.beside(turn.task.context.scratch))
         try:
-            outcome = self._pool.submit(supervise, parcel, flag).result()
+            job.future = self._pool.submit(supervise, parcel, job.flag)
+            if turn.stopping.is_set():  # meanwhile: nobody may have told the job
+                job.stop()
+            outcome = job.future.result()
         except (
-            Exception
-        ) as error:  # of a pool that is not ours: whatever it raises says that there is no result
-            return Result(
-                error=f"killed: the pool lost the evaluation ({type(error).__name__}: {error})"[:300]
-            )
+            Exception,
+            *CANCELLED,
+        ) as error:  # of a pool that is not ours: all says that there is no result
+            cause = f"the pool lost the evaluation ({type(error).__name__}: {error})"
+            outcome = Result(error=f"killed: {cause}"[:300])
         finally:
-            del self._flags[number]
-            flag.lower()
+            del self._jobs[number]
+            job.flag.lower()
+        if job.withdrawn:
+            return Result(stopped=True)
         if isinstance(outcome, OSError):
             raise outcome
         assert isinstance(outcome, Result)
