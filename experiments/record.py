@@ -14,6 +14,31 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ("nas", "search_spaces", "estimators")
+# the search of a function: its loop, store, executors, strategies and schedulers, without what a run folder needs
+ENGINE = (
+    *(f"nas/{name}" for name in ("executors", "hpo", "operators", "schedulers", "storages", "strategies")),
+    *(
+        f"nas/{name}.py"
+        for name in (
+            *(
+                "carry",
+                "checkpoints",
+                "cluster",
+                "doctor",
+                "ending",
+                "executor",
+                "flights",
+                "function",
+                "growth",
+            ),
+            *("history", "layout", "lease", "migration", "outpost", "placed", "problem", "remains", "replay"),
+            *("rescue", "rungs", "salvage", "saves", "scheduler", "shortage", "storage", "strategy", "study"),
+            *("supervise", "trial", "turns", "brackets", "call", "curves", "rows", "waiting"),
+            *("encoder", "ensemble", "maximise", "models", "observations", "prior", "rates", "rounds"),
+        )
+    ),
+    "search_spaces/space.py",
+)
 
 
 def code_hash(*measured: str) -> str:
