@@ -15,7 +15,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 MEASURED = ("nas", "search_spaces", "estimators")
 # the search of a function: its loop, store, executors, strategies and schedulers, without what a run folder needs
-ENGINE = (
+LOOP = (
     *(f"nas/{name}" for name in ("executors", "hpo", "operators", "schedulers", "storages", "strategies")),
     *(
         f"nas/{name}.py"

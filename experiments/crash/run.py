@@ -16,7 +16,7 @@ from typing import Any
 
 from experiments.crash.damage import cold_starts, damaged
 from experiments.crash.kills import BOTH, ENGINE, WORKER, Killer
-from experiments.record import ENGINE, Record
+from experiments.record import LOOP, Record
 
 COMMAND = "python -m experiments.crash.run"
 KILLS = {  # whom, by how many workers: how often
@@ -143,7 +143,7 @@ def main() -> None:
         crash.damage(12)
         crash.starts(1)
         return
-    crash = Crash(Record(__file__, *ENGINE, "estimators/estimator.py", "experiments/crash"))
+    crash = Crash(Record(__file__, *LOOP, "estimators/estimator.py", "experiments/crash"))
     for part in options.parts.split(","):
         getattr(crash, part)()
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Context, Estimator, Fidelity, Result
-from experiments.record import ENGINE, Record
+from experiments.record import LOOP, Record
 from nas.executor import Executor, Limits, Task, executors
 from nas.study import Study
 from nas.trial import Budget
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="160 trials by process; keeps nothing")
     parser.add_argument("--executors", default=",".join(EXECUTORS), help="of process, ray (default both)")
     options = parser.parse_args()
-    record = Record(__file__, *ENGINE, "experiments/efficiency")
+    record = Record(__file__, *LOOP, "experiments/efficiency")
     trials, names = (160, ["process"]) if options.quick else (1000, options.executors.split(","))
     for executor in names:
         for strategy in STRATEGIES:

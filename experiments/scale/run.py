@@ -24,7 +24,7 @@ import psutil
 
 from estimators.dataset import load
 from estimators.estimator import Fidelity, Result
-from experiments.record import ENGINE, Record
+from experiments.record import LOOP, Record
 from nas.folder import Folder, Settings
 from nas.joint import joint_space
 from nas.study import Study
@@ -163,7 +163,7 @@ def main() -> None:
         for case in CASES:
             apart(space, case, (1_000, 2_000), 100)
         return
-    record = Record(__file__, *ENGINE, "experiments/scale")
+    record = Record(__file__, *LOOP, "experiments/scale")
     for case in options.cases.split(","):
         if (found := record.run(case)) is None:
             sizes = tuple(size for size in SIZES if size <= CASES[case])
