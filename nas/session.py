@@ -8,10 +8,7 @@ import contextlib
 import inspect
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,22 +16,22 @@ from typing import Any
 from estimators.cost.table import OpTable
 from estimators.dataset import Dataset, open_saved
 from estimators.device import find_device
-from estimators.estimator import Estimator, Fidelity, Result, estimators
+from estimators.estimator import Estimator, estimators
 from estimators.metric import METRICS
 from nas.calibration import Failed, calibrate
-from nas.checkpoints import folder_of, share_of_disk
+from nas.checkpoints import share_of_disk
 from nas.draws import features, known_of
 from nas.duration import Durations
-from nas.ending import SAVE, heeded
+from nas.ending import heeded
 from nas.exclusive import Known, Latencies, bound_on_latency, predicts_latency
-from nas.executor import Executor, Limits, Task, cores
+from nas.executor import Executor, Limits, cores
 from nas.exported import export_step
 from nas.fidelity_trust import Ranking, next_look, rankings
-from nas.flights import Flights, Stranded
+from nas.final_training import FinalTraining
+from nas.flights import Stranded
 from nas.folder import Folder, Settings, executor_of, objectives_of
-from nas.history import reached
+from nas.leaders import Decisions, Leaders
 from nas.plan import (
-    MOST_FINALS,
     Cost,
     Finals,
     closing_seconds,
@@ -48,7 +45,7 @@ from nas.shortage import share_of_training
 from nas.status import status_of
 from nas.storage import storages
 from nas.study import Study
-from nas.time_left import TimeLeft, replicate_of
+from nas.time_left import TimeLeft
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Metrics, Step, Trial
 from nas.trust import SUPERNET
@@ -180,6 +177,14 @@ class Session:
         measure = self.latencies.measure if self.latencies else known
         self.study = open_study(settings, search_space, measure, folder.store)
         undo.callback(self.study.close)
+        self.decisions = Decisions(self.study, settings.round)
+        self.leaders = Leaders(
+            self.study,
+            self.decisions,
+            self.latencies,
+            folder.checkpoints,
+            trained=self.estimator.trains,
+        )
         self.study.spend(spent)
         self.study.quota = settings.checkpoint_quota or share_of_disk(folder.checkpoints)
         if self.latencies is not None:
@@ -299,10 +304,10 @@ class Session:
         state, cause = "interrupted", None
         try:
             self.status("running")
-            if self._event("finals") is None:
+            if self.decisions.get("finals") is None:
                 with heeded(self.study):
                     self._search()
-                self._measure_front()
+                self.leaders.measure()
             with heeded(self.study):
                 self._finals()
             self._conclude()
@@ -358,53 +363,38 @@ class Session:
         )
         self.durations.learn(self.search_space.space.default(), self.cost)
 
-    def _measure_front(self) -> None:
-        """Measure the latency of what the search has found, now that nothing else is at work.
-
-        Of what stands, as much as it takes for ``MOST_FINALS`` designs to hold the bounds by what was measured.
-        """
-        if self.latencies is None or self._event("latency measured") is not None:
-            return
-        standing = self.study.standing()
-        leading = [*self.study.pareto, *(trial for trial, _ in standing[:MOST_FINALS])]
-        measured = self.latencies.alone(list({trial.number: trial for trial in leading}.values()))
-        held = 0
-        for trial, metrics in standing:
-            if held >= MOST_FINALS:
-                break
-            if str(trial.number) not in measured:
-                measured |= self.latencies.alone([trial])
-            held += not self.study.problem.violation({**metrics, "latency": measured[str(trial.number)]})
-        self._decide("latency measured", measured)
-
-    def _standing(self) -> list[Trial]:
-        """Return the feasible trials, best first, by the latencies that were measured.
-
-        What then breaks a bound is left out, unless all of them do.
-        """
-        problem, measured = self.study.problem, self._event("latency measured") or {}
-        entries = []
-        for trial, metrics in self.study.standing():
-            alone = measured.get(str(trial.number), metrics.get("latency"))
-            entries.append((trial, metrics if alone is None else {**metrics, "latency": alone}))
-        entries = [entry for entry in entries if not problem.violation(entry[1])] or entries
-        ranks = problem.ranks([metrics for _, metrics in entries])
-        return [trial for _, (trial, _) in sorted(zip(ranks, entries, strict=True), key=lambda pair: pair[0])]
-
     def _finals(self) -> None:
         """Train the best designs again, from scratch, with fresh seeds and on all of the data."""
-        if self._event("winner") is not None:
+        if self.decisions.get("winner") is not None:
             return
-        stored = self._event("finals")
+        stored = self.decisions.get("finals")
         if stored is None:
-            standing = self._standing()
+            standing = self.leaders.standing()
             if not standing:
-                raise Failed(self._no_model())
+                raise Failed(self.leaders.why_none(self.folder.path))
             plan = self._plan(standing, self._left())
             stored = {"trials": list(plan.trials), "epochs": plan.epochs} if plan else {}
-            self._decide("finals", stored)
+            self.decisions.keep("finals", stored)
         if stored:
-            self._train(Finals(tuple(stored["trials"]), stored["epochs"]))
+            self._training().run(Finals(tuple(stored["trials"]), stored["epochs"]))
+
+    def _training(self) -> FinalTraining:
+        return FinalTraining(
+            self.study,
+            self.executor,
+            estimator=partial(build_estimator, self.settings, self.folder, training=True),
+            decode=self.search_space.decode,
+            checkpoints=self.folder.checkpoints,
+            settings=self._context(),
+            memory=self.watched,
+            replicate=self.settings.round,
+            left=self._left,
+            epoch_seconds=self._epoch_seconds,
+            told=self._told,
+        )
+
+    def _told(self) -> None:
+        self.status("running")
 
     def _plan(self, standing: list[Trial], left: float | None) -> Finals | None:
         """Return the final trainings of the best of ``standing`` in the seconds ``left``, if there is a budget."""
@@ -427,125 +417,29 @@ class Session:
         default = sum(cost.seconds(step.fidelity.data * images, len(step.curve)) for step in done)
         return cost.seconds(images) * taken / default if default else cost.seconds(images)
 
-    def _train(self, plan: Finals) -> None:
-        """Train the designs of ``plan`` piece by piece, as many at a time as there are workers."""
-        flights, due = Flights(self.executor), deque(plan.trials)
-        while True:
-            while due and len(flights) < self.executor.slots and not self.study.ending:
-                if (piece := self._piece(due.popleft(), plan)) is not None:
-                    flights.place(self._task(piece, plan), piece)
-            if not flights:
-                return
-            landed = set() if self.study.ending == SAVE else self.study.wait(flights)
-            if self.study.ending == SAVE:
-                self.executor.stop()
-                landed = set(flights)
-            for future in sorted(landed, key=flights.number):
-                if (more := self._land(future, flights)) is not None:
-                    due.appendleft(more)
-            self.status("running")
-
-    def _piece(self, number: int, plan: Finals) -> Trial | None:
-        """Ask for the next piece of the final training of trial ``number``; None if there is none to begin."""
-        replicate = self.settings.round
-        trial = self._replicate(number, replicate)
-        last = trial.last if trial is not None else None
-        if last is not None and last.error is not None:
-            return None
-        done = last.fidelity.epochs if last is not None else 0
-        epochs = next((upto for upto in plan.steps() if upto > done), None)
-        left = self._left()
-        if epochs is None or (left is not None and left < self._planned(number, epochs, last)):
-            return None
-        return self.study.repeat(number, replicate, Fidelity(epochs))
-
-    def _land(self, future: "Future[Result]", flights: Flights) -> int | None:
-        """Tell what a piece came to; return the number of the trial if its final training goes on."""
-        trial, result = flights.land(future)
-        asked = self.study.history.trials[trial.number].asked  # from step 0, if its checkpoint was gone
-        assert asked is not None
-        reached = asked.start + len(result.curve) if result.curve else 0
-        updated = self.study.land(trial, result, self.folder.checkpoints, reached=reached)
-        ended = result.stopped or (updated.last is not None and updated.last.error is not None)
-        return None if ended else updated.parent
-
-    def _planned(self, number: int, epochs: int, last: Step | None) -> float:
-        """Return the seconds that the next piece of a final training needs; less is not worth beginning."""
-        done = last.fidelity.epochs if last is not None else 0
-        return 0.8 * (epochs - done) * self._epoch_seconds(self.study.history.trials[number])
-
-    def _task(self, trial: Trial, plan: Finals) -> Task:
-        """Return what ``trial`` was asked for as a task of which the last whole epoch counts when the time is up."""
-        limits, left = Limits(memory=self.watched), self._left()
-        if left is not None:  # with time to save, or to be ended, before it is up
-            limits = replace(limits, seconds=max(left - min(limits.grace, left / 10), 0.5))
-        threads = self.executor.threads_of(len(plan.trials))
-        return self.study.task(
-            trial,
-            build_estimator(self.settings, self.folder, training=True),
-            self.search_space.decode,
-            self.folder.checkpoints,
-            limits,
-            {**self._context(), "threads": threads, "horizon": plan.epochs, "partial": True},
-        )
-
     def _conclude(self) -> None:
         """Choose by validation, export, verify, and look at the test images, once."""
-        winner = self._event("winner")
+        winner = self.decisions.get("winner")
         if winner is None:
-            trial, step = self._winner()
+            found = self.leaders.winner(self.settings.round)
+            if found is None:
+                raise Failed(self.leaders.why_none(self.folder.path))
+            trial, step = found
             winner = {"trial": trial.number, "step": step.index}
-            self._decide("winner", winner)
+            self.decisions.keep("winner", winner)
         trial = self.study.history.trials[winner["trial"]]
         step = next(step for step in trial.steps if step.index == winner["step"])
-        if self._event("export") is None:
+        if self.decisions.get("export") is None:
             self._export(trial, step)
-            self._decide("export", self.folder.best.name)
-        if self._event("test") is None:
-            self._decide("test", self._test())
-
-    def _winner(self) -> tuple[Trial, Step]:
-        """Return the best of the final trainings and of the search's best, by what they reached in validation."""
-        finals = [t for t in self.study.trials if t.replicate == self.settings.round]
-        candidates = [found for trial in finals if (found := self._usable(trial)) is not None]
-        candidates += self._searched_best()
-        if not candidates:
-            raise Failed(self._no_model())
-        ranks = self.study.problem.ranks([self._reached(trial, step) for trial, step in candidates])
-        return candidates[ranks.index(0)]
-
-    def _searched_best(self) -> list[tuple[Trial, Step]]:
-        """Return the best of the search whose weights are there, its latency measured; nothing if there is none."""
-        for trial in self._standing():
-            if self._usable(trial) is not None:
-                self._measure(trial)
-                if (found := self._usable(trial)) is not None:
-                    return [found]
-        return []
-
-    def _measure(self, trial: Trial) -> None:
-        """Measure the latency of ``trial`` if it was only predicted."""
-        measured = self._event("latency measured") or {}
-        if self.latencies is not None and str(trial.number) not in measured:
-            self._decide("latency measured", {**measured, **self.latencies.alone([trial])})
-
-    def _usable(self, trial: Trial) -> tuple[Trial, Step] | None:
-        """Return the newest trained step of ``trial`` if its weights are there and it holds the constraints."""
-        step = trial.trained
-        if step is None or self.study.problem.violation(self._reached(trial, step)):
-            return None
-        checkpoint = self.folder.checkpoints / folder_of(trial) / str(step.checkpoint)
-        return (trial, step) if checkpoint.exists() else None
-
-    def _reached(self, trial: Trial, step: Step) -> dict[str, float]:
-        """Return the metrics of ``step``, a measured latency in the place of the predicted one."""
-        return reached(trial, step, self._event("latency measured"))
+            self.decisions.keep("export", self.folder.best.name)
+        if self.decisions.get("test") is None:
+            self.decisions.keep("test", self._test())
 
     def _export(self, trial: Trial, step: Step) -> None:
         fresh = self.folder.path / ".best.new"
         shutil.rmtree(fresh, ignore_errors=True)
         design = self.search_space.decode(trial.config)
-        metrics = self._reached(trial, step)
+        metrics = self.leaders.reached(trial, step)
         export_step(self.folder, self.settings, design, self.dataset, trial, step, fresh, metrics=metrics)
         shutil.rmtree(self.folder.best, ignore_errors=True)
         fresh.rename(self.folder.best)
@@ -592,7 +486,7 @@ class Session:
 
     def _finals_after(self, seconds: float) -> Finals | None:
         """Return the final trainings of what stands now, when the search goes on for ``seconds``."""
-        standing, left = self._standing(), self._left()
+        standing, left = self.leaders.standing(), self._left()
         return self._plan(standing, None if left is None else left - seconds) if standing else None
 
     def _context(self) -> dict[str, Any]:
@@ -605,38 +499,6 @@ class Session:
             return None
         closing = closing_seconds(self.settings.budget - self.settings.began)
         return self.settings.budget - closing - self.study.seconds
-
-    def _replicate(self, number: int, replicate: int) -> Trial | None:
-        return replicate_of(self.study.trials, number, replicate)
-
-    def _event(self, name: str) -> Any:
-        return self.study.history.events.get(f"{name} {self.settings.round}")
-
-    def _decide(self, name: str, value: Any) -> None:
-        self.study.note(f"{name} {self.settings.round}", value)
-
-    def _no_model(self) -> str:
-        problem, path = self.study.problem, self.folder.path
-        trained = [
-            (trial, self._reached(trial, step)) for trial in self.study.trials if (step := trial.trained)
-        ]
-        if trained:
-            nearest, metrics = min(trained, key=lambda pair: problem.violation(pair[1]))
-            broken = [one for one in problem.constraints if one.violation(metrics)]
-            if not broken:
-                return (
-                    f"the weights of all good trials are gone; train more by `nas resume {path} --trials 10`"
-                )
-            got = " and ".join(f"{one.name} {metrics[one.name]:.4g}" for one in broken)
-            return (
-                f"none of {len(trained)} trained designs satisfies {' and '.join(map(str, broken))}; "
-                f"the nearest reached {got} (trial {nearest.number}); loosen the bound in a new search"
-            )
-        causes = [trial.last.error for trial in self.study.trials if trial.last and trial.last.error]
-        if not causes:
-            return "the budget ended before one model was trained; give a longer --budget"
-        common = max(set(causes), key=causes.count)
-        return f"no trial succeeded: {len(causes)} failed, most with {common!r}; see `nas show {path}`"
 
     def status(self, state: str, cause: str | None = None) -> dict[str, Any]:
         """Write ``status.json`` and return what it says; ``cause`` is why a run has no model."""

@@ -21,6 +21,7 @@ from nas import front, joint
 from nas.checkpoints import folder_of
 from nas.cli import main
 from nas.executors.serial import Serial
+from nas.final_training import FinalTraining
 from nas.folder import Settings
 from nas.front import _extended, _search_space
 from nas.history import History
@@ -226,7 +227,7 @@ def weights(folder):
     return load_file(folder / "best" / "weights.safetensors")
 
 
-def check_training_kills(small, folder, kills):
+def check_training_kills(small, folder, kills, *options):
     """Kill real trainings at random moments; the trials and the final weights must be those of a run in peace."""
     arguments = [
         "search",
@@ -239,6 +240,7 @@ def check_training_kills(small, folder, kills):
         "3",
         "--tracker",
         "tensorboard",
+        *options,
     ]
     whole = called(*arguments, "--out", folder / "whole")
     assert whole.returncode == 0, whole.stderr
@@ -270,6 +272,12 @@ def test_twenty_kills_of_real_training(tmp_path):
     check_training_kills("digits", tmp_path, 20)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--estimator", "--warm-start"])
+def test_ten_kills_of_a_search_with_a_supernet(tmp_path, option):
+    check_training_kills("digits", tmp_path, 10, option, "supernet")
+
+
 def test_an_interrupted_search_says_how_to_go_on(small, tmp_path):
     out = tmp_path / "run"
     process = subprocess.Popen(
@@ -294,7 +302,7 @@ def test_an_interrupted_search_says_how_to_go_on(small, tmp_path):
 def test_a_final_training_keeps_what_it_reached_when_its_time_is_up(small, tmp_path, monkeypatch):
     monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals((trials[0],), 6000))
     monkeypatch.setattr(Session, "_left", lambda session: 4.0)
-    monkeypatch.setattr(Session, "_planned", lambda session, *arguments: 0.0)
+    monkeypatch.setattr(FinalTraining, "_least", lambda *arguments: 0.0)
     run = nas.search(small, trials=2, strategy="random", out=tmp_path / "run", trackers=[])
     (final,) = [trial for trial in run.trials if trial.replicate]
     step = final.last

@@ -9,6 +9,7 @@ import argparse
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 from experiments.record import ROOT, Record
@@ -24,18 +25,17 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true")
     quick = parser.parse_args().quick
     record = Record(__file__)
-    cheap, real = (20, 3) if quick else (200, 20)
-    for name, kills, check in (
-        ("cheap evaluations", cheap, lambda folder, kills: check_kills(folder, kills)),
-        (
-            "real training on digits",
-            real,
-            lambda folder, kills: check_training_kills("digits", folder, kills),
-        ),
+    cheap, real, shared = (20, 3, 3) if quick else (200, 20, 10)
+    training = partial(check_training_kills, "digits")
+    for name, kills, check, options in (
+        ("cheap evaluations", cheap, check_kills, ()),
+        ("real training on digits", real, training, ()),
+        ("a supernet that scores digits", shared, training, ("--estimator", "supernet")),
+        ("a supernet for the first designs on digits", shared, training, ("--warm-start", "supernet")),
     ):
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            check(Path(folder), kills)
+            check(Path(folder), kills, *options)
         record.add(f"{name}, {kills}", {"kills": kills, "seconds": time.monotonic() - began})
         record.show(
             f"kills of searches with {name}, all resumed to the same end",
