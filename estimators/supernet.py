@@ -5,6 +5,7 @@ before the first design is scored. What a score is worth is to be measured: in t
 rank no better than counting parameters.
 """
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,6 +29,8 @@ from search_spaces.architecture import SearchSpace
 
 if TYPE_CHECKING:
     from search_spaces.architecture import Design
+
+SPLIT = "split.json"
 
 
 @estimators.register("supernet")
@@ -64,7 +67,7 @@ class SupernetEstimator(Estimator):
         """Score ``design``; the fidelity does not count. The same weights and design give the same metrics."""
         began = time.monotonic()
         torch.set_num_threads(context.threads)
-        scorer = open_supernet(self.file, self.data, context.device)
+        scorer = open_supernet(self.file, self.data, design, context.device)
         metrics, candidate = scorer.judged(design)
         if not np.isfinite(metrics["loss"]):
             return Result(error=f"nan: loss {metrics['loss']}", seconds=time.monotonic() - began)
@@ -87,16 +90,24 @@ class SupernetTraining(Estimator):
     """Train the supernet of ``space`` by ``plan`` into ``file``; it goes on from there after any interruption.
 
     It evaluates no design, so it is no estimator that a search could choose. At the deadline of a ``partial`` context
-    the last whole epoch counts.
+    the last whole epoch counts. With the file of a ``parent`` it is one half of a split of that.
     """
 
-    reads = ("data",)
+    reads = ("data", "parent")
     writes = ("file",)
 
     def __init__(
-        self, data: Path | str, space: SearchSpace, plan: Plan, file: Path, *, precision: str = "auto"
+        self,
+        data: Path | str,
+        space: SearchSpace,
+        plan: Plan,
+        file: Path,
+        *,
+        precision: str = "auto",
+        parent: Path | None = None,
     ) -> None:
         self.data, self.space, self.plan, self.file, self.precision = str(data), space, plan, file, precision
+        self.parent = parent
 
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
         """Train to ``fidelity.epochs``; the metrics are the mean loss of the last epoch, and how many there were.
@@ -113,6 +124,7 @@ class SupernetTraining(Estimator):
             seed=context.seed,
             device=context.device,
             precision=self.precision,
+            parent=self.parent,
             memory=context.memory,
         )
         stopped, error = False, None
@@ -127,6 +139,41 @@ class SupernetTraining(Estimator):
             error = f"memory: {' '.join(str(reason).split())[:300] or 'an allocation failed'}"
         metrics = {"epochs": float(len(net.curve)), **({"train_loss": net.curve[-1]} if net.curve else {})}
         return Result(metrics=metrics, stopped=stopped, error=error, seconds=time.monotonic() - began)
+
+    def prepare(self) -> None:
+        """Set up the process before its first evaluation."""
+        keep_memory()
+
+
+class SupernetSplitting(Estimator):
+    """Find the split of the supernet in ``file``, of ``space`` trained by ``plan``; ``SPLIT`` then has it as JSON."""
+
+    reads = ("data", "file")
+
+    def __init__(
+        self, data: Path | str, space: SearchSpace, plan: Plan, file: Path, *, precision: str = "auto"
+    ) -> None:
+        self.data, self.space, self.plan, self.file, self.precision = str(data), space, plan, file, precision
+
+    def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
+        """Write the split, null where there is no choice to split by, into the scratch folder."""
+        began = time.monotonic()
+        torch.set_num_threads(context.threads)
+        net = Supernet(
+            self.space,
+            self.data,
+            self.plan,
+            self.file,
+            seed=context.seed,
+            device=context.device,
+            precision=self.precision,
+            memory=context.memory,
+        )
+        with torch.random.fork_rng(devices=[]):
+            found = net.split()
+        (context.scratch / SPLIT).write_text(json.dumps(None if found is None else found.row()))
+        similarity = {} if found is None else {"similarity": found.similarity}
+        return Result(metrics=similarity, seconds=time.monotonic() - began)
 
     def prepare(self) -> None:
         """Set up the process before its first evaluation."""

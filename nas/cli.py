@@ -331,6 +331,8 @@ def _description(run: Any, status: Mapping[str, Any]) -> str:
         lines.append("best trials:")
         lines += [f"  {_row(trial, metrics)}" for trial, metrics in run.standing()[:5]]
     lines += [f"signal {_signal(one)}" for one in status["signals"]]
+    if status["supernet"]:
+        lines.append(_supernet(status["supernet"]))
     lines += [f"fidelity {_ranking(one)}" for one in status["fidelities"]]
     failures = [t for t in run.trials if t.failed]
     lines += [f"failed: trial {t.number}: {t.last.error}" for t in failures[:5]]
@@ -369,6 +371,20 @@ def _signal(one: Mapping[str, Any]) -> str:
         f"{one['signal']}: Kendall's tau {one['tau']:.2f} ({one['low']:.2f} to {one['high']:.2f}) "
         f"with the results of {one['trials']} trials, {said}"
     )
+
+
+def _supernet(known: Mapping[str, Any]) -> str:
+    """Say how long a supernet was trained, and how it was split."""
+    said = f"supernet: {known['epochs']} of {known['of']} epochs in {_duration(known['seconds'])}"
+    if known["not_split"]:
+        return f"{said}, not split: {known['not_split']}"
+    if known["split"]:
+        split = known["split"]
+        first, second = (", ".join(map(str, group)) for group in split["groups"])
+        said += (
+            f", split by {split['path']}: {first} | {second} (cosine of gradients {split['similarity']:.2f})"
+        )
+    return said
 
 
 def _ranking(one: Mapping[str, Any]) -> str:

@@ -2,26 +2,38 @@
 
 Its share of the search's time is planned once, from what designs are predicted to take, and stored; a resume goes on
 with the file, epoch by epoch. With a budget of trials alone its epochs are a number, so that no clock has a say.
+
+One whose picks prove to be worth nothing is split in two (few-shot, Zhao et al. 2021), once, while nothing is in
+flight: with several workers that is never so, and it stays whole.
 """
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Context, Fidelity, Result
+from estimators.sharing.inherited import joined
 from estimators.sharing.paths import Paths
+from estimators.sharing.splitting import Split
 from estimators.sharing.supernet import Plan
-from estimators.supernet import SupernetTraining
+from estimators.supernet import SPLIT as SPLIT_FILE
+from estimators.supernet import SupernetSplitting, SupernetTraining
 from nas.calibration import Failed
 from nas.duration import Durations
 from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
 from nas.folder import Folder
 from nas.study import Study
+from nas.trust import LEAST as ENOUGH
+from nas.trust import SUPERNET, Trust, has_say
 from search_spaces.architecture import Design, SearchSpace
 
 EVENT, DONE = "supernet", "supernet trained"
+SPLIT, SPLIT_DONE = "supernet split", "supernet halves trained"
+SPLIT_SHARE = 0.15  # of the seconds that are left of the search, for both halves
 SHARES = {"estimator": 0.5, "signal": 0.25}  # of the seconds of the search, by what the scores are for
 COUNTED = 30  # epochs under a budget of trials
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
@@ -67,15 +79,102 @@ class Pretraining:
         if EVENT not in events:
             self.study.note(EVENT, {**self._planned(seconds), "reached": 0, "spent": 0.0})
         plan = self._prolonged(self.study.history.events[EVENT], seconds)
+        plan = self._trained(EVENT, plan, self._paths(), self.folder.supernet)
+        self.study.note(DONE, {"epochs": plan["reached"], "seconds": plan["spent"]})
+
+    # a split
+
+    def doubted(self, known: Sequence[Trust]) -> bool:
+        """Return whether the picks of a whole supernet have been measured to be worth no more than what is free."""
+        events = self.study.history.events
+        own = [one for one in known if one.signal == SUPERNET and one.n >= ENOUGH]
+        whole = self.role == "signal" and DONE in events and SPLIT not in events
+        return whole and bool(own) and not has_say(known, SUPERNET)
+
+    def split(self, seconds: float | None) -> bool:
+        """Train halves of the supernet, given the ``seconds`` left of the search; return whether they took its place.
+
+        Along the choice whose options conflict most. What is decided and trained is stored on the way, so that after a
+        kill it goes on; what cannot be split, or not in the time, stays whole.
+        """
+        if SPLIT not in self.study.history.events:
+            self.study.note(SPLIT, self._parted(seconds))
+        plan = self.study.history.events[SPLIT]
+        if SPLIT_DONE not in self.study.history.events:
+            self.study.note(SPLIT_DONE, self._halved(plan))
+        for half in self._halves:
+            half.unlink(missing_ok=True)
+        return "failed" not in self.study.history.events[SPLIT_DONE]
+
+    @property
+    def _halves(self) -> tuple[Path, Path]:
+        scratch = self.folder.checkpoints / "supernet"
+        return scratch / "half-0.safetensors", scratch / "half-1.safetensors"
+
+    def _parted(self, seconds: float | None) -> dict[str, Any]:
+        """Return along which choice to split, and the epochs and seconds of each half; "failed" says why it is not."""
+        spent, whole = self.study.seconds, self.study.history.events[EVENT]
+        finding = SupernetSplitting(
+            self.folder.data,
+            self.search_space,
+            self._plan(whole, self._paths()),
+            self.folder.supernet,
+            precision=self.precision,
+        )
+        context = self._context_of(epochs=1)
+        limits = Limits(memory=self.memory, seconds=None if seconds is None else SPLIT_SHARE * seconds)
+        result = evaluated(self.executor, Task(finding, None, Fidelity(), context, limits))
+        if result.error is not None or result.stopped:
+            return {"failed": result.error or "stopped"}
+        row = json.loads((context.scratch / SPLIT_FILE).read_text())
+        if row is None:
+            return {"failed": "no choice to split by"}
+        if seconds is None:
+            return {**row, "epochs": max(1, whole["epochs"] // 2), "seconds": None}
+        allowed = SPLIT_SHARE * seconds - (self.study.seconds - spent)
+        epoch = whole["spent"] / max(whole["reached"], 1)
+        epochs = min(max(1, whole["epochs"] // 2), int(allowed / 2 / epoch))
+        if epochs < LEAST:
+            return {"failed": f"{epochs} epochs of each half in the time, and {LEAST} are the least"}
+        return {**row, "epochs": epochs, "seconds": round(allowed / 2, 3)}
+
+    def _halved(self, plan: Mapping[str, Any]) -> dict[str, Any]:
+        """Train the halves that ``plan`` says and put them in the place of the whole; return what they took."""
+        if "failed" in plan:
+            return {"failed": plan["failed"]}
+        split, taken = Split.of(plan), []
+        for number, half in enumerate(self._halves):
+            name = f"{SPLIT} {number}"
+            begun = self.study.history.events.get(name)
+            begun = begun or {
+                "epochs": plan["epochs"],
+                "seconds": plan["seconds"],
+                "reached": 0,
+                "spent": 0.0,
+            }
+            paths = replace(self._paths(), only=(split.path, split.groups[number]))
+            try:
+                taken.append(self._trained(name, begun, paths, half, parent=self.folder.supernet))
+            except Failed as error:
+                return {"failed": str(error)}
+        joined(self.folder.supernet, self._halves, split)
+        return {"epochs": [one["reached"] for one in taken], "seconds": sum(one["spent"] for one in taken)}
+
+    # both
+
+    def _trained(
+        self, name: str, plan: Mapping[str, Any], paths: Paths, file: Path, *, parent: Path | None = None
+    ) -> Mapping[str, Any]:
+        """Train what is left of ``plan`` part by part, each stored as event ``name``; return what it has come to."""
         while plan["reached"] < plan["epochs"]:
-            result = self._part(plan)
+            result = self._part(plan, paths, file, parent)
             if result.error is not None:
                 raise Failed(
                     f"the supernet could not be trained: {result.error}; use another space, or the estimator 'train'"
                 )
             reached = int(result.metrics["epochs"])
             plan = {**plan, "reached": reached, "spent": round(plan["spent"] + result.seconds, 3)}
-            self.study.note(EVENT, plan)
+            self.study.note(name, plan)
             if result.stopped:
                 break
         if plan["reached"] < min(LEAST, plan["epochs"]):
@@ -83,7 +182,7 @@ class Pretraining:
                 f"{plan['reached']} epochs of the supernet ended in {plan['spent']:.0f} s, and {LEAST} are the least; "
                 "give a longer --budget, or the estimator 'train'"
             )
-        self.study.note(DONE, {"epochs": plan["reached"], "seconds": plan["spent"]})
+        return plan
 
     def _prolonged(self, plan: Mapping[str, Any], seconds: float | None) -> Mapping[str, Any]:
         """Return ``plan`` with the time that it may have of a search of ``seconds`` more: a budget may have grown."""
@@ -91,7 +190,7 @@ class Pretraining:
             return plan
         return {**plan, "seconds": max(plan["seconds"], plan["spent"] + SHARES[self.role] * seconds)}
 
-    def _part(self, plan: Mapping[str, Any]) -> Result:
+    def _part(self, plan: Mapping[str, Any], paths: Paths, file: Path, parent: Path | None) -> Result:
         """Train the next part; at the end of the time its last whole epoch counts."""
         upto = min(plan["epochs"], plan["reached"] + math.ceil(plan["epochs"] / PIECES))
         limits = Limits(memory=self.memory)
@@ -101,18 +200,21 @@ class Pretraining:
         training = SupernetTraining(
             self.folder.data,
             self.search_space,
-            Plan(plan["epochs"], self._paths()),
-            self.folder.supernet,
+            self._plan(plan, paths),
+            file,
             precision=self.precision,
+            parent=parent,
         )
-        context = Context(
-            seed=self.study.seed,
-            scratch=self.folder.checkpoints / "supernet",
-            epochs=upto,
-            partial=True,
-            **self.settings,
+        return evaluated(
+            self.executor, Task(training, None, Fidelity(upto), self._context_of(epochs=upto), limits)
         )
-        return evaluated(self.executor, Task(training, None, Fidelity(upto), context, limits))
+
+    def _plan(self, plan: Mapping[str, Any], paths: Paths) -> Plan:
+        return Plan(plan["epochs"], paths)
+
+    def _context_of(self, *, epochs: int) -> Context:
+        scratch = self.folder.checkpoints / "supernet"
+        return Context(seed=self.study.seed, scratch=scratch, epochs=epochs, partial=True, **self.settings)
 
     def _planned(self, seconds: float | None) -> dict[str, Any]:
         """Return the epochs, and the seconds that they may take."""

@@ -40,7 +40,7 @@ from nas.plan import (
     step_limit,
     timed_finals,
 )
-from nas.pretraining import Pretraining
+from nas.pretraining import SPLIT, Pretraining
 from nas.shortage import share_of_training
 from nas.status import status_of
 from nas.storage import storages
@@ -147,6 +147,7 @@ class Session:
             self.pretraining = self._pretraining()
             undo.pop_all()
         self.rungs: list[Ranking] = []
+        self._until: float | None = None  # when the search ends, in seconds of the study
         self._status_due = 0.0  # when ``status.json`` is rewritten while designs are searched
         self._ranked = -1  # how many results ``rungs`` tell of
 
@@ -333,9 +334,12 @@ class Session:
         if settings.budget is not None and self.cost is None and self.pretraining is not None:
             self._time_default()
         budget = Budget(settings.trials, seconds)
+        self._until = seconds
         if self.pretraining is not None:
-            self.pretraining.run(None if seconds is None else seconds - self.study.seconds)
+            self.pretraining.run(self._search_left())
         self.warm_start.begin(settings.budget)
+        if SPLIT in self.study.history.events:
+            self._split()
         self._keep_up()
         self.study.run(
             self.estimator,
@@ -467,9 +471,22 @@ class Session:
     def _keep_up(self) -> None:
         """Compare rungs when an eighth more results are in: each time costs as much as there are trials."""
         signals, results = self.warm_start.keep_up(), self.study.history.results
+        if self.pretraining is not None and not self.study.under_way and self.pretraining.doubted(signals):
+            self._split()
+            signals = self.warm_start.keep_up()
         rungs = self._rank() if results >= next_look(max(self._ranked, 0)) else []
         if signals or rungs:
             self.study.compare([*signals, *rungs])
+
+    def _split(self) -> None:
+        """Split the supernet, and have its halves score what it has scored."""
+        assert self.pretraining is not None
+        if self.pretraining.split(self._search_left()):
+            self.warm_start.anew(self.settings.budget)
+
+    def _search_left(self) -> float | None:
+        """Return the seconds that are left of the search, None where no time is counted."""
+        return None if self._until is None else self._until - self.study.seconds
 
     def _rank(self) -> list[Ranking]:
         study = self.study

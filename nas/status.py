@@ -11,7 +11,7 @@ from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Settings
 from nas.history import RETRIED, best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
-from nas.trust import Trust, has_say, trusts
+from nas.trust import SUPERNET, Trust, has_say, trusts
 
 
 def status_of(
@@ -69,6 +69,7 @@ def status_of(
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "latency": _latency(events, settings.round),
         "signals": _signals(trusts(searched, problem, events)),
+        "supernet": _supernet(events),
         "fidelities": [_ranking(one) for one in rungs],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
@@ -106,6 +107,22 @@ def _signals(known: Sequence[Trust]) -> list[dict[str, Any]]:
         }
         for one in known
     ]
+
+
+def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return how long a supernet was trained, and how it was split or why that failed; None without one."""
+    if SUPERNET not in events:
+        return None
+    from nas.pretraining import SPLIT, SPLIT_DONE
+
+    plan, split, halves = events[SUPERNET], events.get(SPLIT), events.get(SPLIT_DONE)
+    return {
+        "epochs": plan["reached"],
+        "of": plan["epochs"],
+        "seconds": plan["spent"],
+        "split": split and {name: split[name] for name in ("path", "groups", "similarity") if name in split},
+        "not_split": (halves or split or {}).get("failed"),
+    }
 
 
 def _ranking(one: Ranking) -> dict[str, Any]:

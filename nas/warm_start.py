@@ -97,6 +97,22 @@ class WarmStart:
         begun, shared = EVENT in known.events or bool(known.trials), self.members == (SUPERNET,)
         if begun or not self.members or (seconds is not None and seconds < SHORTEST and not shared):
             return
+        self._score(seconds)
+
+    def anew(self, seconds: float | None) -> None:
+        """Score a sample and the trials that were scored once more, unless that was done: the members have changed."""
+        events = self.study.history.events
+        if events[EVENT].get("anew"):
+            return
+        limit = SLOWEST if self.study.problem.timed else None
+        for trial in list(self.study.history.searched.values()):
+            if f"{SIGNALS} {trial.number}" in events:
+                self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config, limit))
+        self._score(seconds, anew=True)
+
+    def _score(self, seconds: float | None, **more: Any) -> None:
+        """Store what a sample of architectures has for scores, and which of them are picked."""
+        shared = self.members == (SUPERNET,)
         began, share = self.study.seconds, SHARED if shared else SHARE
         scored = self._sample(None if seconds is None else share * seconds)
         chosen = picks(scored, self.members) if len(scored) >= LEAST else []
@@ -107,6 +123,7 @@ class WarmStart:
                 "scored": len(scored),
                 "seconds": round(self.study.seconds - began, 3),
                 "picks": [dict(config) for config in chosen],
+                **more,
             },
         )
 

@@ -163,7 +163,7 @@ def test_a_supernet_trains_here_and_scores_alike_on_the_cpu(digits, design, tmp_
     )
     net.train()
     assert all(np.isfinite(net.curve))
-    here, there = (open_supernet(file, digits, device).score(design) for device in ("cuda", "cpu"))
+    here, there = (open_supernet(file, digits, design, device).score(design) for device in ("cuda", "cpu"))
     assert here["loss"] == pytest.approx(there["loss"], rel=1e-2)
     started = TrainEstimator(digits, inherit=file).evaluate(
         design, Fidelity(1), Context(seed=0, scratch=tmp_path, device="cuda")

@@ -12,10 +12,13 @@ from estimators.dataset import load, open_saved, save
 from estimators.estimator import Context, Fidelity
 from estimators.sharing.inherited import inherited, open_supernet
 from estimators.sharing.paths import Paths
+from estimators.sharing.splitting import Split
 from estimators.sharing.supernet import Plan, Supernet
 from estimators.supernet import SupernetEstimator, SupernetTraining
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
 from nas.calibration import Failed
+from nas.cli import _description
+from nas.front import _search_space
 from nas.joint import default_alone, joint_space
 from nas.trust import Trust, has_say
 from nas.warm_start import members_of
@@ -186,6 +189,102 @@ def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tm
     assert members_of("supernet", "auto", timed=True) == ("supernet",)
 
 
+@pytest.fixture
+def doubted(short, monkeypatch):
+    """Signals that are never trusted, from the third trial on; supernets are split at once."""
+    monkeypatch.setattr("nas.warm_start.COUNTED", 6)
+    monkeypatch.setattr("nas.warm_start.LEAST", 4)
+    monkeypatch.setattr("nas.warm_start.PICKS", 3)
+    monkeypatch.setattr("nas.pretraining.ENOUGH", 3)
+    monkeypatch.setattr("nas.pretraining.has_say", lambda known, signal: False)
+
+
+def test_one_that_is_not_trusted_is_split_and_scores_anew(small, tmp_path, doubted):
+    run = search(small, tmp_path / "run", warm_start="supernet")
+    events, folder = run.history.events, run.folder
+    split, halves = events["supernet split"], events["supernet halves trained"]
+    assert split["path"].startswith("architecture.") and split["epochs"] == 1 and "failed" not in split
+    assert halves["epochs"] == [1, 1] and halves["seconds"] > 0 and not list(tmp_path.rglob("half-*"))
+    assert events["warm start"]["anew"] and len(events["warm start"]["picks"]) == 3
+    stored = checkpoints.load(folder.supernet)
+    assert set(stored.groups) == {"shared 0", "shared 1"} and stored.values["halves"]["path"] == split["path"]
+    searched = [trial for trial in run.history.trials.values() if trial.replicate == 0]
+    space = _search_space(run.settings, folder, None)
+    designs = [space.decode(trial.config) for trial in searched]
+    for trial, design in zip(searched, designs, strict=True):
+        if signals := events.get(f"signals {trial.number}"):
+            of = SupernetEstimator(folder.data, file=folder.supernet, signal="supernet")
+            context = Context(seed=run.settings.seed, scratch=tmp_path)
+            assert dict(of.evaluate(design, Fidelity(), context).metrics) == signals  # by the halves
+    state = inherited(folder.supernet, folder.data, designs[0])
+    group = Split.of(stored.values["halves"]).group(designs[0].config)
+    assert state.keys() == designs[0].network(0).state_dict().keys()
+    values = {value.data_ptr(): value for value in stored.groups[f"shared {group}"].values()}
+    own = [tensor for tensor in state.values() if tensor.ndim == 4]
+    assert all(any(_inside(tensor, value) for value in values.values()) for tensor in own)
+    text = _description(run, run.status())
+    assert f", split by {split['path']}: " in text and "supernet: 2 of 2 epochs in " in text
+
+
+def _inside(tensor: torch.Tensor, whole: torch.Tensor) -> bool:
+    """Return whether ``tensor`` is the leading part of ``whole``, the middle of its kernels."""
+    if whole.ndim != tensor.ndim or any(a > b for a, b in zip(tensor.shape, whole.shape, strict=True)):
+        return False
+    least = [
+        (b - a) // 2 if at >= 2 else 0
+        for at, (a, b) in enumerate(zip(tensor.shape, whole.shape, strict=True))
+    ]
+    cut = whole[tuple(slice(low, low + size) for low, size in zip(least, tensor.shape, strict=True))]
+    return torch.equal(cut, tensor)
+
+
+@pytest.mark.slow
+def test_killed_while_it_is_split_it_goes_on_as_if_it_had_not_been(small, tmp_path, monkeypatch, doubted):
+    from nas.pretraining import Pretraining
+    from nas.warm_start import WarmStart
+
+    whole = search(small, tmp_path / "whole", warm_start="supernet")
+    for number, (owner, name) in enumerate(
+        (
+            (Pretraining, "_parted"),
+            (Pretraining, "_halved"),
+            (Pretraining, "_part"),
+            (WarmStart, "anew"),
+            (WarmStart, "_score"),
+        )
+    ):
+        kept, calls = getattr(owner, name), []
+
+        def killed(self, *arguments, kept=kept, calls=calls, name=name, **options):
+            calls.append(arguments)
+            if len(calls) == {"_part": 4, "_score": 2}.get(name, 1):
+                raise KeyboardInterrupt
+            return kept(self, *arguments, **options)
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(owner, name, killed)
+            search(small, tmp_path / f"run-{number}", warm_start="supernet")
+        run = nas.resume(tmp_path / f"run-{number}")
+        assert [trial.config for trial in run.trials] == [trial.config for trial in whole.trials]
+        for one in (run, whole):
+            assert one.history.events["warm start"]["anew"]
+        names = [name for name in whole.history.events if name.startswith("signals ")]
+        assert all(run.history.events[name] == whole.history.events[name] for name in names)
+        assert run.test == whole.test
+
+
+def test_what_cannot_be_split_in_the_time_stays_whole(small, tmp_path, doubted, monkeypatch):
+    from nas.pretraining import Pretraining
+
+    split = Pretraining.split
+    monkeypatch.setattr(Pretraining, "split", lambda self, seconds: split(self, 0.5))
+    run = search(small, tmp_path / "run", warm_start="supernet")
+    events = run.history.events
+    assert "failed" in events["supernet split"] and "anew" not in events["warm start"]
+    assert set(checkpoints.load(run.folder.supernet).groups) >= {"shared"}
+    assert f"not split: {events['supernet split']['failed']}" in _description(run, run.status())
+
+
 def built(config) -> torch.nn.Module:
     flat = torch.nn.Flatten()
     return torch.nn.Sequential(
@@ -213,7 +312,7 @@ def test_what_it_cannot_measure_or_share_is_refused_before_there_is_a_run(small,
         )
     assert not (tmp_path / "run").exists()
     with pytest.raises(ValueError, match="does not exist; train one first"):
-        open_supernet(tmp_path / "none", small)
+        open_supernet(tmp_path / "none", small, None)
 
 
 def test_a_supernet_without_time_says_how_much_it_needs(small, tmp_path, monkeypatch):

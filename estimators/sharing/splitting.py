@@ -11,6 +11,7 @@ Notation
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,6 +42,20 @@ class Split:
     def group(self, config: Mapping[str, Value]) -> int:
         """Return which group the design of ``config`` is of; the first one where the parameter is inactive."""
         return int(config.get(self.path) in self.groups[1] and self.path in config)
+
+    def row(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "path": self.path,
+            "groups": [list(group) for group in self.groups],
+            "similarity": self.similarity,
+        }
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "Split":
+        """Return the split of a ``row``."""
+        first, second = (tuple(group) for group in row["groups"])
+        return cls(row["path"], (first, second), row["similarity"])
 
 
 def best_split(similarities: Mapping[str, Mapping[tuple[Value, Value], float]]) -> Split | None:

@@ -4,15 +4,18 @@ All randomness is counted by the seed and the epoch: training that was interrupt
 and ends with the weights of the uninterrupted one, bit for bit on a CPU.
 """
 
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from estimators import checkpoint as checkpoints
+from estimators.batches import epoch_batches
 from estimators.checkpoint import Checkpoint
 from estimators.cost.memory import pieces_within
 from estimators.device import compute_dtype, find_device
@@ -23,13 +26,14 @@ from estimators.saved import content_hash
 from estimators.sharing.candidate import Candidate
 from estimators.sharing.paths import Paths
 from estimators.sharing.scoring import Scorer
+from estimators.sharing.splitting import Split, best_split, similarities
 from estimators.sharing.training import SharedTraining
 from estimators.sharing.weights import SharedWeights
 from search_spaces.architecture import SearchSpace
 from search_spaces.configuration import Configuration
 from search_spaces.recipe import Recipe
 
-BATCHES, DROPOUT = 122, 123  # purposes of counted randomness
+BATCHES, DROPOUT, SPLIT = 122, 123, 124  # purposes of counted randomness
 SURVEYED = 200  # designs by which the size of the shared tensors is found; later ones let them grow
 
 
@@ -164,6 +168,31 @@ class Supernet:
             seed=self.seed,
             calibrate=plan.calibrate,
             validate=plan.validate,
+        )
+
+    def split(self, *, designs: int = 4) -> Split | None:
+        """Return the split whose groups conflict most, by ``designs`` draws of each choice; None without a choice."""
+        context = Context(seed=self.seed, scratch=self.file.parent)
+        members = torch.arange(len(self._images.train))
+        epoch = len(self.curve) + 1
+        feed = epoch_batches(
+            self._images.train,
+            members,
+            self.recipe,
+            self.training.standardise,
+            context.entropy(BATCHES, epoch),
+            device=self.shared.device,
+        )
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, SPLIT)))
+        return best_split(
+            similarities(
+                self.space,
+                self.shared,
+                itertools.islice(feed, designs),
+                rng=rng,
+                designs=designs,
+                macs=self.plan.paths.macs,
+            )
         )
 
     def save(self) -> None:

@@ -43,7 +43,7 @@ class Drawn:
     draw: Draw
 
 
-def images(folder: Path, side: int) -> Path:
+def images(folder: Path, side: int, *, tested: int = TESTED) -> Path:
     """Save the first images of Fashion-MNIST at ``side`` pixels, in the order of its own split, into ``folder``."""
     whole = load("fashion-mnist", seed=0)
 
@@ -54,7 +54,7 @@ def images(folder: Path, side: int) -> Path:
     parts = {
         "train": first(whole.train, TRAINED),
         "val": first(whole.val, SCORED),
-        "test": first(whole.test, TESTED),
+        "test": first(whole.test, tested),
     }
     return save(replace(whole, **parts, saved_in=None), folder)
 

@@ -11,6 +11,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,26 @@ import torch
 from estimators import cache
 from estimators.dataset import open_saved
 from estimators.device import keep_memory
+from estimators.sharing.inherited import joined, open_supernet
 from estimators.sharing.paths import Paths
 from estimators.sharing.supernet import Plan, Supernet
 from estimators.zero_cost import score as proxy_scores
 from experiments.curves.record import images
 from experiments.record import Record, code_hash
 from experiments.supernet_rank.ranks import Interval, ceiling, interval, tau, top
-from experiments.supernet_rank.truth import DESIGNS, EPOCHS, MOST, SIDE, designs, fill, rows, space_of, train
+from experiments.supernet_rank.truth import (
+    DESIGNS,
+    EPOCHS,
+    MOST,
+    SIDE,
+    TESTED,
+    designs,
+    fill,
+    rows,
+    space_of,
+    train,
+)
+from search_spaces.architecture import SearchSpace
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.supernet_rank.run"
@@ -34,6 +48,7 @@ PROXY = "zico"  # named before any supernet was trained: the best single one of 
 TRAININGS = 10  # designs whose training a supernet may cost
 WARMED = 20  # designs that are trained from inherited weights
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_rank/truth.py")
+SPLIT = "split"
 VARIANTS: Mapping[str, Mapping[str, Any]] = {  # what differs from "single", which is the claim
     "single": {},
     "random": {"sampling": "random"},
@@ -41,6 +56,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {  # what differs from "single", whi
     "transform": {"kernels": "transform"},
     "apart": {"kernels": "apart"},
     "batch statistics": {"calibrate": 0},
+    SPLIT: {},
 }
 
 
@@ -56,12 +72,28 @@ def plan_of(variant: str, macs: float, epochs: int) -> Plan:
 def scored(name: str, variant: str, data: Path, folder: Path, *, epochs: int, number: int) -> dict[str, Any]:
     """Return what a supernet of ``variant`` says of the designs, the seconds it took to train and to score one."""
     space = space_of(name, data)
-    macs = MOST[name] * space.measure(space.space.default())["macs"]
-    plan = plan_of(variant, macs, epochs)
+    plan = plan_of(variant, MOST[name] * space.measure(space.space.default())["macs"], epochs)
     trained = "single" if variant == "batch statistics" else variant
     file = supernet_file(folder, name, trained, epochs)
-    net, times = Supernet(space, data, plan, file, precision="float32"), file.with_suffix(".json")
-    clock = [time.process_time()]
+    if variant == SPLIT:
+        seconds, loss = split_in_two(space, data, plan, file)
+    else:
+        own = replace(plan, calibrate=500)
+        seconds, loss = in_cpu_seconds(Supernet(space, data, own, file, precision="float32"))
+    found, each = {}, []
+    for known in designs(name, open_saved(data), number):
+        scorer = open_supernet(file, data, known.design)
+        scorer.calibrate = plan.calibrate
+        start = time.process_time()
+        metrics = scorer.score(known.design)
+        each.append(time.process_time() - start)
+        found[str(known.number)] = [metrics["accuracy"], metrics["loss"]]
+    return {"scores": found, "seconds": seconds, "each": float(np.median(each)), "loss": loss}
+
+
+def in_cpu_seconds(net: Supernet) -> tuple[float, float]:
+    """Train ``net``; return the CPU seconds that it took, in all of its parts, and the loss at the end."""
+    times, clock = net.file.with_suffix(".json"), [time.process_time()]
     spent: list[float] = json.loads(times.read_text()) if times.exists() else []
 
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
@@ -70,18 +102,32 @@ def scored(name: str, variant: str, data: Path, folder: Path, *, epochs: int, nu
         clock[0] = now
         times.write_text(json.dumps(spent))
         print(
-            f"{name} {variant}: epoch {epoch}, loss {metrics['train_loss']:.3f}, {sum(spent):.0f} s",
+            f"{net.file.stem}: epoch {epoch}, loss {metrics['train_loss']:.3f}, {sum(spent):.0f} s",
             flush=True,
         )
 
     net.train(report=report)
-    scorer, found, seconds = net.scorer(), {}, []
-    for known in designs(name, open_saved(data), number):
-        start = time.process_time()
-        metrics = scorer.score(known.design)
-        seconds.append(time.process_time() - start)
-        found[str(known.number)] = [metrics["accuracy"], metrics["loss"]]
-    return {"scores": found, "seconds": sum(spent), "each": float(np.median(seconds)), "loss": net.curve[-1]}
+    return sum(spent), net.curve[-1]
+
+
+def split_in_two(space: SearchSpace, data: Path, plan: Plan, file: Path) -> tuple[float, float]:
+    """Train a supernet for half of the epochs of ``plan`` and each half of it for a quarter, into ``file``."""
+    whole, halves = file.with_suffix(".whole"), (file.with_suffix(".0"), file.with_suffix(".1"))
+    net = Supernet(space, data, replace(plan, epochs=max(1, plan.epochs // 2)), whole, precision="float32")
+    seconds, _ = in_cpu_seconds(net)
+    began = time.process_time()
+    split = net.split()
+    assert split is not None
+    print(f"split by {split.path}: {split.groups}, cosine {split.similarity:.3f}", flush=True)
+    seconds, losses = seconds + time.process_time() - began, []
+    for group, half in zip(split.groups, halves, strict=True):
+        paths = replace(plan.paths, only=(split.path, group))
+        own = replace(plan, epochs=max(1, plan.epochs // 4), paths=paths)
+        took, loss = in_cpu_seconds(Supernet(space, data, own, half, precision="float32", parent=whole))
+        seconds += took
+        losses.append(loss)
+    joined(file, halves, split)
+    return seconds, float(np.mean(losses))
 
 
 def free(name: str, data: Path, number: int) -> dict[str, list[float]]:
@@ -103,7 +149,7 @@ class Shown:
         by_number: dict[int, dict[int, float]] = {}
         self.seconds = float(np.mean([row["curve"][-1][1] for row in trainings]))
         for row in trainings:
-            by_number.setdefault(row["number"], {})[row["seed"]] = row["curve"][-1][0]
+            by_number.setdefault(row["number"], {})[row["seed"]] = row["test"]
         self.numbers = [number for number, own in by_number.items() if len(own) == len(seeds)]
         self.truth = np.array([[by_number[number][seed] for seed in seeds] for number in self.numbers])
 
@@ -215,7 +261,7 @@ def quick(place: Path) -> None:
     single = scored("chain", "single", data, place, epochs=2, number=6)
     counted = free("chain", data, 6)
     numbers = [str(row["number"]) for row in rows(place / "truth.jsonl")]
-    truth = np.array([[row["curve"][-1][0]] for row in rows(place / "truth.jsonl")])
+    truth = np.array([[row["test"]] for row in rows(place / "truth.jsonl")])
     for what, scores, column in (
         ("supernet", single["scores"], 0),
         ("MACs", counted, 1),
@@ -240,7 +286,7 @@ def main() -> None:
         if options.quick:
             quick(Path(place))
             return
-        data = images(Path(place) / "data", SIDE)
+        data = images(Path(place) / "data", SIDE, tested=TESTED)
         for name in options.spaces.split(","):
             space_shown(name, Record(__file__, *MEASURED), data, options.only.split(","))
 
