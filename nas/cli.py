@@ -5,9 +5,11 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, NoReturn
+
+from nas.wording import counts, description, duration, numbers
 
 SETTINGS = (
     "budget",
@@ -274,11 +276,9 @@ def _finish(run: Any) -> None:
     """Say what came out, and what to do next."""
     status, path = run.status(), run.folder.path
     best, test = run.best, status["test"] or {}
-    print(f"\nfinished after {_duration(status['seconds'])}: {_counts(status['trials'])}")
-    print(f"  test        {_numbers(test)}")
-    print(
-        f"  validation  {_numbers({k: best.metrics[k] for k in ('accuracy', 'loss') if k in best.metrics})}"
-    )
+    print(f"\nfinished after {duration(status['seconds'])}: {counts(status['trials'])}")
+    print(f"  test        {numbers(test)}")
+    print(f"  validation  {numbers({k: best.metrics[k] for k in ('accuracy', 'loss') if k in best.metrics})}")
     print(f"  network     {best.metrics['params']:,.0f} parameters, {best.metrics['macs']:,.0f} MACs")
     print(f"  model       {run.folder.best} (verified: the same outputs without this package)")
     print("next:")
@@ -296,115 +296,10 @@ def _show(options: argparse.Namespace) -> None:
         if options.json:
             print(json.dumps(status, indent=None if options.follow else 1), flush=True)
         else:
-            print(_description(run, status), flush=True)
+            print(description(run, status), flush=True)
         if not options.follow or status["state"] != "running":
             return
         time.sleep(5)
-
-
-def _description(run: Any, status: Mapping[str, Any]) -> str:
-    lines = [
-        f"{run.folder.path}: {status['state']} after {_duration(status['seconds'])}"
-        + (f" of {_duration(status['budget_seconds'])}" if status["budget_seconds"] else "")
-        + f", {_counts(status['trials'])}"
-    ]
-    if status["seconds_left"]:
-        left = {name: _duration(value) for name, value in status["seconds_left"].items()}
-        lines.append(f"about {left['median']} left ({left['low']} to {left['high']})")
-    if status["latency"]:
-        lines += _latency(status["latency"])
-    if status["error"]:
-        lines.append(f"no model: {status['error']}")
-    if len(status["served"]) > 1:
-        lines.append(
-            "proposed by: " + ", ".join(f"{name} {share:.0%}" for name, share in status["served"].items())
-        )
-    if status["best"]:
-        fidelity = status["best_fidelity"]
-        lines.append(
-            f"best of the search, compared at {fidelity['epochs']} epochs on {fidelity['data']:.0%} of the data:"
-        )
-        lines.append(
-            f"  trial {status['best']['number']}  {_numbers(status['best']['metrics'])}{_descent(status['best'])}"
-        )
-        lines += [f"    {path} = {value}" for path, value in status["best"]["config"].items()]
-        lines.append("best trials:")
-        lines += [f"  {_row(trial, metrics)}" for trial, metrics in run.standing()[:5]]
-    lines += [f"signal {_signal(one)}" for one in status["signals"]]
-    if status["supernet"]:
-        lines.append(_supernet(status["supernet"]))
-    lines += [f"fidelity {_ranking(one)}" for one in status["fidelities"]]
-    failures = [t for t in run.trials if t.failed]
-    lines += [f"failed: trial {t.number}: {t.last.error}" for t in failures[:5]]
-    if len(failures) > 5:
-        lines.append(f"  and {len(failures) - 5} more")
-    if status["test"]:
-        lines.append(f"test: {_numbers(status['test'])}")
-    if status["export"]:
-        lines.append(f"model: {status['export']}")
-    return "\n".join(lines)
-
-
-def _latency(known: Mapping[str, Any]) -> list[str]:
-    error = known["predicted_error"]
-    lines = [
-        f"latency of trials is predicted from a table of ops, {error['threads']} threads of {error['device']}: error "
-        f"on {error['measured']} networks {error['median']:.0%} median, {error['ninetieth']:.0%} at most of nine in ten"
-    ]
-    if known["measured"]:
-        found = ", ".join(f"trial {number} {value:.3g} ms" for number, value in known["measured"].items())
-        lines.append(f"measured alone: {found}")
-    return lines
-
-
-def _row(trial: Any, metrics: Mapping[str, float]) -> str:
-    shown = {
-        name: metrics[name] for name in ("accuracy", "loss", "latency", "params", "macs") if name in metrics
-    }
-    return f"trial {trial.number:4}  {_numbers(shown)}  {trial.seconds:.1f} s"
-
-
-def _signal(one: Mapping[str, Any]) -> str:
-    """Say how well a cheap signal ranks what was trained, and whether it has a say for that."""
-    said = "trusted" if one["trusted"] else "not trusted"
-    return (
-        f"{one['signal']}: Kendall's tau {one['tau']:.2f} ({one['low']:.2f} to {one['high']:.2f}) "
-        f"with the results of {one['trials']} trials, {said}"
-    )
-
-
-def _supernet(known: Mapping[str, Any]) -> str:
-    """Say how long a supernet was trained, and how it was split."""
-    said = f"supernet: {known['epochs']} of {known['of']} epochs in {_duration(known['seconds'])}"
-    if known["not_split"]:
-        return f"{said}, not split: {known['not_split']}"
-    if known["split"]:
-        split = known["split"]
-        first, second = (", ".join(map(str, group)) for group in split["groups"])
-        said += (
-            f", split by {split['path']}: {first} | {second} (cosine of gradients {split['similarity']:.2f})"
-        )
-    return said
-
-
-def _ranking(one: Mapping[str, Any]) -> str:
-    """Say how a low fidelity ranks what a dearer one told of, and whether it decides who goes on."""
-    from estimators.estimator import Fidelity
-    from nas.fidelity_trust import said
-
-    below, above = said(Fidelity(**one["below"])), said(Fidelity(**one["above"]))
-    text = f"{below} against {above}: Kendall's tau {_estimate(one['tau'])} over {one['trials']} of {one['of']} trials"
-    if one["trials"] < one["of"]:
-        text += f", {one['whole']['value']:.2f} if none had been chosen"
-    if one["top"]:
-        text += f", in the top third {_estimate(one['top'])}"
-    if one["regret"]:
-        text += f", its pick loses {_estimate(one['regret'], '.3g')}"
-    return text + (", trusted" if one["trusted"] else ", not trusted")
-
-
-def _estimate(one: Mapping[str, float], form: str = ".2f") -> str:
-    return f"{one['value']:{form}} ({one['low']:{form}} to {one['high']:{form}})"
 
 
 def _export(options: argparse.Namespace) -> None:
@@ -462,29 +357,6 @@ def _names(kind: str) -> list[str]:
     homes = {"spaces": "search_spaces.spaces", "ops": "search_spaces.ops", "datasets": "estimators.datasets"}
     homes |= {"estimators": "estimators", "proxies": "estimators.proxies"}
     return Registry[Any](kind, homes.get(kind, f"nas.{kind}")).names()
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
-
-
-def _counts(trials: Mapping[str, int]) -> str:
-    return ", ".join(f"{count} {name}" for name, count in trials.items() if count or name == "finished")
-
-
-def _descent(entry: Mapping[str, Any]) -> str:
-    """Return whose weights a fork began with, and where its line began; nothing for a start."""
-    if "parent" not in entry:
-        return ""
-    return f"  (forked from trial {entry['parent']}, descends from trial {entry['lineage']})"
-
-
-def _numbers(metrics: Mapping[str, float]) -> str:
-    return ", ".join(
-        f"{name} {value:,.0f}" if value >= 1000 else f"{name} {value:.4g}" for name, value in metrics.items()
-    )
 
 
 if __name__ == "__main__":

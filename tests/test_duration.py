@@ -16,7 +16,6 @@ from estimators.cost.seconds import Interval, fit
 from estimators.cost.table import OpTable, Total
 from estimators.estimator import Fidelity, Result
 from nas import calibration
-from nas.cli import _latency
 from nas.duration import Durations, added
 from nas.exclusive import PROBES, Latencies, bound_on_latency, predicts_latency
 from nas.folder import Folder, Settings
@@ -24,6 +23,7 @@ from nas.plan import Cost, step_limit
 from nas.status import status_of
 from nas.trackers.terminal import Terminal
 from nas.trial import Problem, Step, Trial
+from nas.wording import latency_lines
 from search_spaces.architecture import SearchSpace, family
 from search_spaces.recipe import recipe_space
 from search_spaces.space import Space
@@ -297,6 +297,6 @@ def test_status_tells_predicted_from_measured_and_the_time_left(predicted: Laten
     )
     assert status["seconds_left"] == {"median": 10.0, "low": 5.0, "high": 20.0}
     assert status["latency"]["measured"] == {"3": 1.5}
-    lines = _latency(status["latency"])
+    lines = latency_lines(status["latency"])
     assert "predicted from a table of ops" in lines[0] and "on 9 networks" in lines[0]
     assert lines[1] == "measured alone: trial 3 1.5 ms"

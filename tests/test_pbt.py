@@ -14,7 +14,6 @@ import pytest
 
 from estimators.estimator import Estimator, Fidelity, Result
 from nas.checkpoints import base_of, folder_of, tidy
-from nas.cli import _descent
 from nas.executor import Limits
 from nas.executors.serial import Serial
 from nas.folder import Settings
@@ -25,6 +24,7 @@ from nas.status import status_of
 from nas.strategy import strategies
 from nas.study import Study
 from nas.trial import Budget, Problem
+from nas.wording import descent
 from search_spaces.space import Choice, Float, Int, Space
 
 LADDER = tuple(Fidelity(epochs) for epochs in range(1, 7))
@@ -484,11 +484,11 @@ def test_forks_are_no_starts_in_the_status(tmp_path):
     best = study.best
     assert best.fork and (status["best"]["parent"], status["best"]["lineage"]) == (best.parent, best.lineage)
     assert (
-        _descent(status["best"]) == f"  (forked from trial {best.parent}, descends from trial {best.lineage})"
+        descent(status["best"]) == f"  (forked from trial {best.parent}, descends from trial {best.lineage})"
     )
     starts = [trial for trial in study.trials if not trial.fork]
     plain = status_of(starts, study.problem, {}, settings, **about)
-    assert "forks" not in plain["trials"] and _descent(plain["best"]) == ""
+    assert "forks" not in plain["trials"] and descent(plain["best"]) == ""
 
 
 def test_populations_that_are_through_are_not_looked_at_again(tmp_path, monkeypatch):

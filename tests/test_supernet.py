@@ -17,11 +17,11 @@ from estimators.sharing.supernet import Plan, Supernet
 from estimators.supernet import SupernetEstimator, SupernetTraining
 from estimators.train import TrainEstimator, evaluate_split, standardisation, trained_weights
 from nas.calibration import Failed
-from nas.cli import _description
 from nas.front import _search_space
 from nas.joint import default_alone, joint_space
 from nas.trust import Trust, has_say
 from nas.warm_start import members_of
+from nas.wording import description
 from search_spaces.space import Choice, Float, Int, Space
 
 BOUND = "macs<=2e5"
@@ -222,7 +222,7 @@ def test_one_that_is_not_trusted_is_split_and_scores_anew(small, tmp_path, doubt
     values = {value.data_ptr(): value for value in stored.groups[f"shared {group}"].values()}
     own = [tensor for tensor in state.values() if tensor.ndim == 4]
     assert all(any(_inside(tensor, value) for value in values.values()) for tensor in own)
-    text = _description(run, run.status())
+    text = description(run, run.status())
     assert f", split by {split['path']}: " in text and "supernet: 2 of 2 epochs in " in text
 
 
@@ -282,7 +282,7 @@ def test_what_cannot_be_split_in_the_time_stays_whole(small, tmp_path, doubted, 
     events = run.history.events
     assert "failed" in events["supernet split"] and "anew" not in events["warm start"]
     assert set(checkpoints.load(run.folder.supernet).groups) >= {"shared"}
-    assert f"not split: {events['supernet split']['failed']}" in _description(run, run.status())
+    assert f"not split: {events['supernet split']['failed']}" in description(run, run.status())
 
 
 def built(config) -> torch.nn.Module:

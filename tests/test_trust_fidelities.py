@@ -11,7 +11,6 @@ from scipy.stats import kendalltau
 from estimators.estimator import Estimator, Fidelity, Result
 from nas import Float, Objective, Space, Study
 from nas.brackets import Stage
-from nas.cli import _ranking
 from nas.ensemble import shares
 from nas.executor import executors
 from nas.fidelity_trust import LEAST, LEAST_TOP, Ranking, earned, ranking, rankings, said, told_at
@@ -21,6 +20,7 @@ from nas.scheduler import schedulers
 from nas.session import Session
 from nas.trial import Constraint, Problem, Step, Trial
 from nas.trust import RESAMPLES
+from nas.wording import ranking_line
 from search_spaces.space import Configuration
 
 LOW, MIDDLE, HIGH = LADDER = (Fidelity(1), Fidelity(3), Fidelity(9))
@@ -482,7 +482,7 @@ def test_the_line_of_a_rung_names_the_choice_and_what_is_lost():
     from nas.status import _ranking as plain
 
     one = ranking(trials, LOSS, LOW, HIGH)
-    text = _ranking(plain(one))
+    text = ranking_line(plain(one))
     assert (
         text.startswith("1 epoch against 9 epochs: Kendall's tau ") and f"over {one.n} of 30 trials" in text
     )

@@ -12,7 +12,7 @@ import nas
 from estimators.dataset import load
 from estimators.estimator import Fidelity, Result
 from nas import warm_start
-from nas.cli import _ranking, _signal, main
+from nas.cli import main
 from nas.executor import Executor
 from nas.folder import Settings
 from nas.plan import Finals
@@ -20,6 +20,7 @@ from nas.session import Session
 from nas.trial import Objective, Problem, Step, Trial
 from nas.trust import LEAST, RESAMPLES, Trust, kendall, trusts
 from nas.warm_start import MEMBERS, WarmStart, due, members_of, picks, too_slow
+from nas.wording import ranking_line, signal_line
 from search_spaces.architecture import SearchSpace
 from search_spaces.recipe import recipe_space
 from search_spaces.space import Configuration, Space
@@ -276,7 +277,7 @@ def test_a_search_begins_with_picks_and_says_how_true_they_were(quick, small, tm
     assert (rung["trials"], rung["of"], rung["trusted"]) == (2, 6, True) and rung["regret"]["value"] >= 0
     main(["show", str(run.folder.path)])
     shown = capsys.readouterr().out
-    assert f"signal {_signal(signals['vote'])}" in shown and f"fidelity {_ranking(rung)}" in shown
+    assert f"signal {signal_line(signals['vote'])}" in shown and f"fidelity {ranking_line(rung)}" in shown
     drawn = b"".join(p.read_bytes() for p in (run.folder.path / "tensorboard").glob("events*"))
     for name in (b"signal/vote/tau", b"fidelity/4 epochs to 12 epochs/tau", b"12 epochs/regret high"):
         assert name in drawn
