@@ -18,6 +18,7 @@ import numpy as np
 import nas
 from experiments.early_stopping.run import call, interval, pin, result_of
 from experiments.record import Record, code_hash
+from nas.storage import storages
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.workers.run"
@@ -43,11 +44,13 @@ def searched(record: Record, runs: Path, budget: str, workers: int, seed: int) -
 
 
 def rate(run: nas.Run) -> float:
-    """Return designs started for each minute of the search, from its first row to its last one."""
-    history = run.history
-    begun = [trial for trial in history.searched.values() if not trial.fork]
-    seconds = sum(trial.seconds for trial in history.searched.values())
-    return 60.0 * len(begun) * run.settings.workers / seconds
+    """Return designs started for each minute of the search, from its first start to the last result before finals."""
+    with storages.get("log")(run.folder.store, write=False) as store:
+        rows = list(store.rows)
+    decided = next(row["t"] for row in rows if row["kind"] == "event" and row["name"] == "finals 1")
+    starts = [row["t"] for row in rows if row["kind"] == "start" and row["t"] < decided]
+    results = [row["t"] for row in rows if row["kind"] == "result" and row["t"] < decided]
+    return 60.0 * len(starts) / (max(results) - min(starts))
 
 
 def show(record: Record, found: dict[int, Sequence[dict[str, Any]]], budget: str) -> None:
