@@ -22,10 +22,12 @@ import torch
 from estimators import cache
 from estimators.dataset import Dataset, load, save
 from estimators.device import keep_memory
+from estimators.estimator import Context, Fidelity
 from estimators.preprocess import to_shape
 from estimators.sharing.paths import Paths
 from estimators.sharing.supernet import Plan, Supernet
 from estimators.split import Split
+from estimators.train import TrainEstimator
 from experiments.nb201.table import read
 from experiments.record import ROOT, Record, code_hash
 from experiments.supernet_rank.ranks import Interval, interval
@@ -40,6 +42,7 @@ COMMAND = "python -m experiments.supernet_nb201.run --cifar FOLDER"
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_nb201/run.py")
 SIDE, SKELETON = 16, Skeleton(width=8, cells=1, stages=3, reduction="residual", dropout=0.0)
 EPOCHS, SEED = 60, 0
+ALONE, ALONE_EPOCHS = 40, 20  # of the random cells, trained by themselves
 ALL, BEST = 300, 100  # random cells, and random ones of the best tenth of the table
 
 
@@ -110,6 +113,53 @@ def trained(
     return net, time.process_time() - began
 
 
+def alone(record: Record, data: Path, rows: Sequence[tuple[int, Design, float]]) -> dict[int, float]:
+    """Return by row the validation accuracy of each design trained by itself in the small skeleton; kept one by one."""
+    found = {}
+    for row, design, _ in rows:
+        if (known := record.run(f"alone {row}")) is None:
+            with tempfile.TemporaryDirectory(prefix="nas-") as scratch:
+                context = Context(
+                    seed=SEED, scratch=Path(scratch), epochs=ALONE_EPOCHS, horizon=ALONE_EPOCHS, threads=1
+                )
+                estimator = TrainEstimator(data, precision="float32")
+                result = estimator.evaluate(design, Fidelity(ALONE_EPOCHS), context)
+            accuracy = float(result.metrics.get("accuracy", 0.0))  # one that diverged is the worst
+            record.add(
+                f"alone {row}", {"accuracy": accuracy, "seconds": result.seconds, "error": result.error}
+            )
+            known = record.run(f"alone {row}")
+            print(f"cell {row} by itself: {accuracy:.3f} in {result.seconds:.0f} s", flush=True)
+        found[row] = float(known["accuracy"])
+    return found
+
+
+def show_alone(
+    record: Record, own: Mapping[int, float], samples: Mapping[str, Mapping[str, Sequence[float]]]
+) -> None:
+    """Keep how the small skeleton itself follows the table, and how a supernet follows the small skeleton."""
+    one = samples["all"]
+    at = [place for place, row in enumerate(one["rows"]) if row in own]
+    accuracy = [own[int(one["rows"][place])] for place in at]
+    for text, score, truth in (
+        (
+            "cells trained by themselves in the small skeleton",
+            accuracy,
+            [one["truth"][place] for place in at],
+        ),
+        (
+            "the supernet with the same cells trained by themselves",
+            [one["accuracy"][p] for p in at],
+            accuracy,
+        ),
+        ("MACs with the same cells trained by themselves", [one["MACs"][p] for p in at], accuracy),
+    ):
+        value = tau(score, truth)
+        print(f"{len(at)} {text}: tau {value}", flush=True)
+        bar = f"reported; 90 % {value.low:.2f} to {value.high:.2f}"
+        record.show(f"{len(at)} cells: tau of {text}", value.value, bar, True, seeds=[SEED], command=COMMAND)
+
+
 def tau(score: Sequence[float], truth: Sequence[float]) -> Interval:
     """Return Kendall's tau of two lists with its 90 % bootstrap interval."""
     return interval(taus(np.asarray(score, float), np.asarray(truth, float), resamples(len(score))))
@@ -165,6 +215,8 @@ def main() -> None:
                 net, seconds = trained(joint, data, folder, kernels, EPOCHS)
                 record.add(kernels, found_of(joint, net, (ALL, BEST), seconds))
             show(record, kernels, record.run(kernels)["samples"])
+        own = alone(record, data, sampled(joint, (ALL, BEST))["all"][:ALONE])
+        show_alone(record, own, record.run(options.kernels.split(",")[0])["samples"])
 
 
 if __name__ == "__main__":
