@@ -1,5 +1,7 @@
 """Conformance of every scheduler: what holds of each of them, whatever its rule."""
 
+import contextlib
+import itertools
 from functools import partial
 
 import numpy as np
@@ -146,6 +148,24 @@ def test_an_exhausted_space_ends_cleanly(scheduler):
     assert study.best_fidelity == LADDER[-1]
     with pytest.raises(Finished):
         study.ask()
+
+
+@pytest.mark.parametrize("scheduler", ["asha", "auto"])
+def test_with_no_other_design_the_best_go_on_by_an_equal_share_of_each_rung(scheduler):
+    study, most = Study(SMALL, strategy="random", scheduler=scheduler, ladder=LADDER), []
+    with contextlib.suppress(Finished):
+        while True:
+            trial = study.ask()
+            study.tell(trial, Result(metrics={"loss": trial.config["a"] + "xyz".index(trial.config["b"])}))
+            if study.history.starts == SMALL.size:
+                reached = [
+                    sum(t.last.fidelity.cost >= rung.cost for t in study.trials if t.last) for rung in LADDER
+                ]
+                most.append([above / here for here, above in itertools.pairwise(reached)])
+    assert all(trial.last.fidelity == LADDER[-1] for trial in study.trials)
+    shares = np.array(most)
+    assert (np.ptp(shares, axis=1) < 0.5).mean() > 0.9  # none is emptied before another
+    assert study.exhausted
 
 
 @every

@@ -15,7 +15,8 @@ the best of all does not wait. Those that passed a rung without a say count on n
 
 The paper's rule has no end. Here, with the starts spent and nothing due, the best go on until ``ended`` designs stand
 on the last rung, so that two can be compared there however few were begun. Under a budget of time its last seconds are
-kept for that, a third of them at most.
+kept for that, a third of them at most. Where the space holds no other design and more were asked for, the best go on all
+the same, on each rung an equal share, until all stand on the last one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -24,7 +25,7 @@ from estimators.estimator import Fidelity
 from nas.brackets import checked_eta
 from nas.fidelity_trust import earned, next_look
 from nas.rungs import step_at
-from nas.scheduler import Action, Continue, Scheduler, schedulers
+from nas.scheduler import DONE, Action, Continue, Done, Scheduler, Start, Wait, schedulers
 from nas.strategy import Strategy
 from nas.trial import Trial
 from nas.waiting import Waiting
@@ -59,6 +60,7 @@ class Asha(Scheduler):
         self.say = (True,) * len(self.ladder)
         self._told: dict[int, Trial] = {}
         self._results, self._look = 0, FIRST
+        self._emptied = -1  # how many trials there were when the space held no other design
         self._passing: dict[int, int] = {}  # trials on a rung without a say, and which
         self._passed = [0] * len(self.ladder)  # how many have left each rung that way
 
@@ -81,16 +83,40 @@ class Asha(Scheduler):
             self._passing[trial.number] = at
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        return self.next_of(
+        action = self.next_of(
             lambda may: (
                 self._through(trials)
                 or (None if may else self._last(trials, len(pending)))
                 or self._promotion(trials, pending)
             ),
-            lambda: self.start(trials, pending, self.ladder[0]),
+            lambda: self._begun(trials, pending),
             pending,
             may_start,
         )
+        if may_start and isinstance(action, Wait | Done):  # every design of the space was started
+            return self._wider(trials) or action
+        return action
+
+    def _begun(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Start | Done:
+        """Return a new design on the first rung; a strategy that had none is not asked again for the same trials."""
+        if len(trials) == self._emptied:
+            return DONE
+        action = self.start(trials, pending, self.ladder[0])
+        if isinstance(action, Done):
+            self._emptied = len(trials)
+        return action
+
+    def _wider(self, trials: Mapping[int, Trial]) -> Continue | None:
+        """Return the continuation of the best that waits on the rung of which the least share has gone on."""
+        found = list[tuple[float, int, int]]()
+        for at in range(len(self.ladder) - 1):
+            if (first := self.waiting.first(at, trials)) is not None:
+                share = self.waiting.rungs[at + 1].size / self.waiting.rungs[at].size
+                found.append((share, -at, first[0]))
+        if not found:
+            return None
+        _, at, number = min(found)
+        return Continue(number, self.ladder[1 - at])
 
     def _through(self, trials: Mapping[int, Trial]) -> Continue | None:
         for number, at in self._passing.items():
