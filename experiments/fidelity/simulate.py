@@ -20,16 +20,20 @@ from experiments.fidelity.task import Pool, Task
 from experiments.fidelity.trace import Piece, observed
 from nas.plan import spaced
 from nas.scheduler import Action, Fork, Scheduler, Start, schedulers
-from nas.strategy import Strategy
+from nas.strategy import EXHAUSTED, Exhausted, Strategy
 from nas.study import Finished, Study
 from nas.trial import Trial
+from search_spaces.configuration import Configuration
 
 ETA = 3
 Made = str | Callable[..., Any]  # a registered name, or what builds a scheduler or a strategy
 
 
 class OnRows(Scheduler):
-    """Asks the scheduler ``inner``; what it would start is replaced by the free row of a table that is nearest."""
+    """Asks the scheduler ``inner``; what it would start is replaced by the free row of a table that is nearest.
+
+    A table without a free row is a space that holds no other design.
+    """
 
     def __init__(
         self, strategy: Strategy, ladder: Sequence[Fidelity] = (Fidelity(),), *, inner: Made, pool: Pool
@@ -37,10 +41,15 @@ class OnRows(Scheduler):
         super().__init__(strategy, ladder)
         make = schedulers.get(inner) if isinstance(inner, str) else inner
         self.inner: Scheduler = make(strategy, ladder)
-        self.pool = pool
+        self.pool, ask = pool, strategy.ask
+
+        def asked(index: int, pending: Sequence[Trial] = ()) -> Configuration | Exhausted:
+            return ask(index, pending) if pool.free.any() else EXHAUSTED
+
+        strategy.ask = asked  # type: ignore[method-assign]
 
     def ask(self, trials: Mapping[int, Trial], pending: Sequence[int], may_start: bool = True) -> Action:
-        action = self.inner.ask(trials, pending, may_start and bool(self.pool.free.any()))
+        action = self.inner.ask(trials, pending, may_start)
         assert not isinstance(action, Fork), "the weights of a parent are in no table"
         if isinstance(action, Start):
             row = self.pool.take(action.config)

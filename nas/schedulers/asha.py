@@ -15,8 +15,8 @@ the best of all does not wait. Those that passed a rung without a say count on n
 
 The paper's rule has no end. Here, with the starts spent and nothing due, the best go on until ``ended`` designs stand
 on the last rung, so that two can be compared there however few were begun. Under a budget of time its last seconds are
-kept for that, a third of them at most. Where the space holds no other design and more were asked for, the best go on all
-the same, on each rung an equal share, until all stand on the last one.
+kept for that, a third of them at most. Where the space holds no other design and more were asked for, the best go on
+all the same, on each rung an equal share, until all stand on the last one.
 """
 
 from collections.abc import Collection, Mapping, Sequence
