@@ -1,6 +1,6 @@
 """Five minutes of digits on two cores: two workers with a thread each against one with both.
 
-    python -m experiments.workers.run [--quick]
+    python -m experiments.workers.run [--quick] [--seeds 3]
 
 A search is a process of its own, so that each pays for its imports, and a run folder in ``runs/``; one that is finished
 is only read, one that was interrupted goes on. ``--quick`` is one seed of a minute, and keeps nothing.
@@ -76,11 +76,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="one seed of a minute; keeps nothing")
-    quick = parser.parse_args().quick
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many, from 0 (default all three)")
+    options = parser.parse_args()
+    quick = options.quick
     pin(CORES)
     with tempfile.TemporaryDirectory(prefix="nas-") as place:
         folder = Path(place) if quick else HERE
-        budget, seeds = ("1m", SEEDS[:1]) if quick else (BUDGET, SEEDS)
+        budget, seeds = ("1m", SEEDS[:1]) if quick else (BUDGET, SEEDS[: options.seeds])
         record = Record(str(folder / "run.py"))
         found: dict[int, list[dict[str, Any]]] = {workers: [] for workers in WORKERS}
         for seed in seeds:
