@@ -12,6 +12,7 @@ from estimators.estimator import Estimator, Fidelity, Result
 from nas.executor import executors
 from nas.rungs import best_first, step_at
 from nas.scheduler import Continue, Done, Fork, Start, schedulers
+from nas.strategy import EXHAUSTED
 from nas.study import Finished, Study
 from nas.trial import Budget
 from search_spaces.space import Choice, Float, Int, Space
@@ -166,6 +167,26 @@ def test_with_no_other_design_the_best_go_on_by_an_equal_share_of_each_rung(sche
     shares = np.array(most)
     assert (np.ptp(shares, axis=1) < 0.5).mean() > 0.9  # none is emptied before another
     assert study.exhausted
+
+
+def test_what_is_enqueued_in_a_space_that_seemed_to_be_used_up_is_asked_for():
+    study = Study(SMALL, strategy="random", scheduler="asha", ladder=LADDER)
+    study.optimize(lambda config, context: config["a"] / context.epochs, trials=3)
+    ask = study.strategy.ask
+
+    def drawn(index, pending=()):  # finds what is enqueued, and no other
+        return ask(index, pending) if len(study.strategy.queue) > study.strategy.taken else EXHAUSTED
+
+    study.strategy.ask = drawn
+    while study.history.starts < 4:
+        trial = study.ask()
+        assert trial.number < 3 or trial.config["a"] == 4
+        study.tell(trial, Result(metrics={"loss": 1.0}))
+        if not study.strategy.queue:
+            left = {(a, b, c) for a in (4,) for b in "xyz" for c in (True, False)}
+            left -= {(t.config["a"], t.config["b"], t.config["c"]) for t in study.trials}
+            study.enqueue(dict(zip("abc", sorted(left)[0], strict=True)))
+    assert study.trials[-1].config["a"] == 4
 
 
 @every

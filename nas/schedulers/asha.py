@@ -60,7 +60,10 @@ class Asha(Scheduler):
         self.say = (True,) * len(self.ladder)
         self._told: dict[int, Trial] = {}
         self._results, self._look = 0, FIRST
-        self._emptied = -1  # how many trials there were when the space held no other design
+        self._emptied = (
+            -1,
+            -1,
+        )  # how many trials and enqueued designs there were when the space held no other
         self._passing: dict[int, int] = {}  # trials on a rung without a say, and which
         self._passed = [0] * len(self.ladder)  # how many have left each rung that way
 
@@ -98,12 +101,13 @@ class Asha(Scheduler):
         return action
 
     def _begun(self, trials: Mapping[int, Trial], pending: Sequence[int]) -> Start | Done:
-        """Return a new design on the first rung; a strategy that had none is not asked again for the same trials."""
-        if len(trials) == self._emptied:
+        """Return a new design on the first rung; a strategy that had none is asked again when more is enqueued."""
+        asked = len(trials), len(self.strategy.queue)
+        if asked == self._emptied:
             return DONE
         action = self.start(trials, pending, self.ladder[0])
         if isinstance(action, Done):
-            self._emptied = len(trials)
+            self._emptied = asked
         return action
 
     def _wider(self, trials: Mapping[int, Trial]) -> Continue | None:
