@@ -86,15 +86,8 @@ class SupernetEstimator(Estimator):
         keep_memory()
 
 
-class SupernetTraining(Estimator):
-    """Train the supernet of ``space`` by ``plan`` into ``file``; it goes on from there after any interruption.
-
-    It evaluates no design, so it is no estimator that a search could choose. At the deadline of a ``partial`` context
-    the last whole epoch counts. With the file of a ``parent`` it is one half of a split of that.
-    """
-
-    reads = ("data", "parent")
-    writes = ("file",)
+class _OfSupernet(Estimator):
+    """Work on the supernet of ``space`` by ``plan`` in ``file``: it evaluates no design, so no search can choose it."""
 
     def __init__(
         self,
@@ -106,17 +99,13 @@ class SupernetTraining(Estimator):
         precision: str = "auto",
         parent: Path | None = None,
     ) -> None:
-        self.data, self.space, self.plan, self.file, self.precision = str(data), space, plan, file, precision
-        self.parent = parent
+        self.data, self.space, self.plan, self.file = str(data), space, plan, file
+        self.precision, self.parent = precision, parent
 
-    def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
-        """Train to ``fidelity.epochs``; the metrics are the mean loss of the last epoch, and how many there were.
-
-        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``.
-        """
-        began = time.monotonic()
+    def opened(self, context: Context) -> Supernet:
+        """Return the supernet as the file has it, on the device and with the threads of ``context``."""
         torch.set_num_threads(context.threads)
-        net = Supernet(
+        return Supernet(
             self.space,
             self.data,
             self.plan,
@@ -127,6 +116,28 @@ class SupernetTraining(Estimator):
             parent=self.parent,
             memory=context.memory,
         )
+
+    def prepare(self) -> None:
+        """Set up the process before its first evaluation."""
+        keep_memory()
+
+
+class SupernetTraining(_OfSupernet):
+    """Train the supernet, which goes on from its file after any interruption.
+
+    At the deadline of a ``partial`` context the last whole epoch counts. With the file of a ``parent`` it is one half
+    of a split of that.
+    """
+
+    reads = ("data", "parent")
+    writes = ("file",)
+
+    def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
+        """Train to ``fidelity.epochs``; the metrics are the mean loss of the last epoch, and how many there were.
+
+        Errors in the result: ``nan`` (the loss is no number), ``memory``, ``timeout``.
+        """
+        began, net = time.monotonic(), self.opened(context)
         stopped, error = False, None
         try:
             with torch.random.fork_rng(devices=[]):
@@ -140,41 +151,17 @@ class SupernetTraining(Estimator):
         metrics = {"epochs": float(len(net.curve)), **({"train_loss": net.curve[-1]} if net.curve else {})}
         return Result(metrics=metrics, stopped=stopped, error=error, seconds=time.monotonic() - began)
 
-    def prepare(self) -> None:
-        """Set up the process before its first evaluation."""
-        keep_memory()
 
-
-class SupernetSplitting(Estimator):
-    """Find the split of the supernet in ``file``, of ``space`` trained by ``plan``; ``SPLIT`` then has it as JSON."""
+class SupernetSplitting(_OfSupernet):
+    """Find the split that the supernet's gradients ask for; ``SPLIT`` in the scratch folder then has it as JSON."""
 
     reads = ("data", "file")
 
-    def __init__(
-        self, data: Path | str, space: SearchSpace, plan: Plan, file: Path, *, precision: str = "auto"
-    ) -> None:
-        self.data, self.space, self.plan, self.file, self.precision = str(data), space, plan, file, precision
-
     def evaluate(self, design: Any, fidelity: Fidelity, context: Context) -> Result:
-        """Write the split, null where there is no choice to split by, into the scratch folder."""
-        began = time.monotonic()
-        torch.set_num_threads(context.threads)
-        net = Supernet(
-            self.space,
-            self.data,
-            self.plan,
-            self.file,
-            seed=context.seed,
-            device=context.device,
-            precision=self.precision,
-            memory=context.memory,
-        )
+        """Write the split, null where there is no choice to split by."""
+        began, net = time.monotonic(), self.opened(context)
         with torch.random.fork_rng(devices=[]):
             found = net.split()
         (context.scratch / SPLIT).write_text(json.dumps(None if found is None else found.row()))
         similarity = {} if found is None else {"similarity": found.similarity}
         return Result(metrics=similarity, seconds=time.monotonic() - began)
-
-    def prepare(self) -> None:
-        """Set up the process before its first evaluation."""
-        keep_memory()

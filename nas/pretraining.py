@@ -78,9 +78,18 @@ class Pretraining:
             return
         if EVENT not in events:
             self.study.note(EVENT, {**self._planned(seconds), "reached": 0, "spent": 0.0})
+        elif events[EVENT]["reached"] and not self.folder.supernet.exists():
+            self._lost()
         plan = self._prolonged(self.study.history.events[EVENT], seconds)
         plan = self._trained(EVENT, plan, self._paths(), self.folder.supernet)
         self.study.note(DONE, {"epochs": plan["reached"], "seconds": plan["spent"]})
+
+    def _lost(self) -> None:
+        """Have it trained from the start: its file is gone. It was whole, or is from now on."""
+        events = self.study.history.events
+        self.study.note(EVENT, {**events[EVENT], "reached": 0, "spent": 0.0})
+        if SPLIT in events:
+            self.study.note(SPLIT_DONE, {"failed": "the file of its halves is gone"})
 
     # a split
 
@@ -113,30 +122,43 @@ class Pretraining:
 
     def _parted(self, seconds: float | None) -> dict[str, Any]:
         """Return along which choice to split, and the epochs and seconds of each half; "failed" says why it is not."""
-        spent, whole = self.study.seconds, self.study.history.events[EVENT]
+        began, whole = self.study.seconds, self.study.history.events[EVENT]
+        allowed = None if seconds is None else SPLIT_SHARE * seconds
+        if self._epochs_of_half(allowed) < self._least_of_half:
+            return {"failed": f"the time is too short for {LEAST} epochs of each half"}
         finding = SupernetSplitting(
             self.folder.data,
             self.search_space,
-            self._plan(whole, self._paths()),
+            Plan(whole["epochs"], self._paths()),
             self.folder.supernet,
             precision=self.precision,
         )
-        context = self._context_of(epochs=1)
-        limits = Limits(memory=self.memory, seconds=None if seconds is None else SPLIT_SHARE * seconds)
+        context, limits = self._context_of(epochs=1), Limits(memory=self.memory, seconds=allowed)
         result = evaluated(self.executor, Task(finding, None, Fidelity(), context, limits))
         if result.error is not None or result.stopped:
-            return {"failed": result.error or "stopped"}
+            return {"failed": result.error or "the time was too short to find a choice to split by"}
         row = json.loads((context.scratch / SPLIT_FILE).read_text())
         if row is None:
-            return {"failed": "no choice to split by"}
+            return {"failed": "the space has no choice to split by"}
+        if allowed is None:
+            return {**row, "epochs": self._epochs_of_half(None), "seconds": None}
+        left = allowed - (self.study.seconds - began)
+        if (epochs := self._epochs_of_half(left)) < self._least_of_half:
+            return {"failed": f"the time is too short for {LEAST} epochs of each half"}
+        return {**row, "epochs": epochs, "seconds": round(left / 2, 3)}
+
+    def _epochs_of_half(self, seconds: float | None) -> int:
+        """Return how many epochs each half has in the ``seconds`` of both: half as many as the whole has, at most."""
+        whole = self.study.history.events[EVENT]
+        most = max(1, whole["epochs"] // 2)
         if seconds is None:
-            return {**row, "epochs": max(1, whole["epochs"] // 2), "seconds": None}
-        allowed = SPLIT_SHARE * seconds - (self.study.seconds - spent)
-        epoch = whole["spent"] / max(whole["reached"], 1)
-        epochs = min(max(1, whole["epochs"] // 2), int(allowed / 2 / epoch))
-        if epochs < LEAST:
-            return {"failed": f"{epochs} epochs of each half in the time, and {LEAST} are the least"}
-        return {**row, "epochs": epochs, "seconds": round(allowed / 2, 3)}
+            return int(most)
+        return int(min(most, seconds / 2 / (whole["spent"] / max(whole["reached"], 1))))
+
+    @property
+    def _least_of_half(self) -> int:
+        """The least epochs of a half: where the whole is planned for fewer than twice ``LEAST``, half of its own."""
+        return int(min(LEAST, max(1, self.study.history.events[EVENT]["epochs"] // 2)))
 
     def _halved(self, plan: Mapping[str, Any]) -> dict[str, Any]:
         """Train the halves that ``plan`` says and put them in the place of the whole; return what they took."""
@@ -200,7 +222,7 @@ class Pretraining:
         training = SupernetTraining(
             self.folder.data,
             self.search_space,
-            self._plan(plan, paths),
+            Plan(plan["epochs"], paths),
             file,
             precision=self.precision,
             parent=parent,
@@ -208,9 +230,6 @@ class Pretraining:
         return evaluated(
             self.executor, Task(training, None, Fidelity(upto), self._context_of(epochs=upto), limits)
         )
-
-    def _plan(self, plan: Mapping[str, Any], paths: Paths) -> Plan:
-        return Plan(plan["epochs"], paths)
 
     def _context_of(self, *, epochs: int) -> Context:
         scratch = self.folder.checkpoints / "supernet"

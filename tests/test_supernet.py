@@ -273,16 +273,27 @@ def test_killed_while_it_is_split_it_goes_on_as_if_it_had_not_been(small, tmp_pa
         assert run.test == whole.test
 
 
-def test_what_cannot_be_split_in_the_time_stays_whole(small, tmp_path, doubted, monkeypatch):
+@pytest.mark.parametrize("left", [0.001, -3.0])
+def test_what_cannot_be_split_in_the_time_stays_whole(small, tmp_path, doubted, monkeypatch, left):
     from nas.pretraining import Pretraining
 
     split = Pretraining.split
-    monkeypatch.setattr(Pretraining, "split", lambda self, seconds: split(self, 0.5))
+    monkeypatch.setattr(Pretraining, "split", lambda self, seconds: split(self, left))
     run = search(small, tmp_path / "run", warm_start="supernet")
     events = run.history.events
     assert "failed" in events["supernet split"] and "anew" not in events["warm start"]
     assert set(checkpoints.load(run.folder.supernet).groups) >= {"shared"}
     assert f"not split: {events['supernet split']['failed']}" in description(run, run.status())
+
+
+def test_one_whose_file_is_gone_is_trained_again(small, tmp_path, doubted):
+    run = search(small, tmp_path / "run", warm_start="supernet")
+    run.folder.supernet.unlink()
+    run = nas.resume(tmp_path / "run", trials=1)
+    events = run.history.events
+    assert run.status()["state"] == "finished" and events["supernet"]["reached"] == 2
+    assert set(checkpoints.load(run.folder.supernet).groups) >= {"shared"}  # whole, as it said
+    assert "not split: the file of its halves is gone" in description(run, run.status())
 
 
 def built(config) -> torch.nn.Module:
