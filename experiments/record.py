@@ -14,29 +14,14 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ("nas", "search_spaces", "estimators")
+_MODULES = """
+brackets call carry checkpoints cluster curves doctor encoder ending ensemble executor fidelity_trust flights function
+growth history layout lease maximise migration models observations outpost placed prior problem rates remains replay
+rescue rounds rows rungs salvage saves scheduler shortage storage strategy study supervise trial turns waiting"""
 # the search of a function: its loop, store, executors, strategies and schedulers, without what a run folder needs
 LOOP = (
     *(f"nas/{name}" for name in ("executors", "hpo", "operators", "schedulers", "storages", "strategies")),
-    *(
-        f"nas/{name}.py"
-        for name in (
-            *(
-                "carry",
-                "checkpoints",
-                "cluster",
-                "doctor",
-                "ending",
-                "executor",
-                "flights",
-                "function",
-                "growth",
-            ),
-            *("history", "layout", "lease", "migration", "outpost", "placed", "problem", "remains", "replay"),
-            *("rescue", "rungs", "salvage", "saves", "scheduler", "shortage", "storage", "strategy", "study"),
-            *("supervise", "trial", "turns", "brackets", "call", "curves", "rows", "waiting"),
-            *("encoder", "ensemble", "maximise", "models", "observations", "prior", "rates", "rounds"),
-        )
-    ),
+    *(f"nas/{name}.py" for name in _MODULES.split()),
     "search_spaces/space.py",
 )
 

@@ -36,10 +36,7 @@ def status_of(
     how many came from a cheaper path. Finished and failed trials are starts; ``forks`` are counted where there are any.
     ``rungs`` are comparisons made shortly before; without them they are made.
     """
-    asked = sum(trial.asked is not None for trial in trials)
     searched = [trial for trial in trials if trial.replicate == 0]
-    started = [trial for trial in searched if not trial.fork]
-    forks = len(searched) - len(started)
     order = standing(searched, problem)
     fidelity = best_fidelity(searched)
     front = {trial.number for trial in pareto(searched, problem)} if len(problem.objectives) > 1 else set()
@@ -55,14 +52,7 @@ def status_of(
         else {name: round(value, 1) for name, value in asdict(left).items()},
         "objectives": list(settings.objectives),
         "constraints": list(settings.constraints),
-        "trials": {
-            "finished": sum(bool(trial.steps) and not trial.failed for trial in started),
-            "failed": sum(trial.failed for trial in started),
-            "running": asked if state == "running" else 0,
-            "unfinished": 0 if state == "running" else asked,
-            **({"forks": forks} if forks else {}),
-            **({"retried": again} if (again := retried(events)) else {}),
-        },
+        "trials": _counts(trials, events, running=state == "running"),
         "served": served(searched),
         "best": entries[0] if entries else None,
         "best_fidelity": None if fidelity is None else asdict(fidelity),
@@ -75,6 +65,21 @@ def status_of(
         "test": events.get(f"test {settings.round}"),
         "export": str(best) if f"export {settings.round}" in events else None,
         "error": error,
+    }
+
+
+def _counts(trials: Sequence[Trial], events: Mapping[str, Any], *, running: bool) -> dict[str, int]:
+    """Return how many trials of the search are in each state, and what is counted only where there is any."""
+    searched = [trial for trial in trials if trial.replicate == 0]
+    started = [trial for trial in searched if not trial.fork]
+    asked = sum(trial.asked is not None for trial in trials)
+    some = {"forks": len(searched) - len(started), "retried": retried(events)}
+    return {
+        "finished": sum(bool(trial.steps) and not trial.failed for trial in started),
+        "failed": sum(trial.failed for trial in started),
+        "running": asked if running else 0,
+        "unfinished": 0 if running else asked,
+        **{name: count for name, count in some.items() if count},
     }
 
 

@@ -5,7 +5,6 @@ workers must see the run folder where the engine sees it.
 """
 
 import asyncio
-import concurrent.futures
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -18,8 +17,6 @@ from nas.executor import Executor, Task, checked_workers, executors
 from nas.placed import Flag, Parcel, supervise
 from nas.turns import Turn, Turns
 
-# what a pool raises of a job that was cancelled
-CANCELLED = (concurrent.futures.CancelledError, asyncio.CancelledError)
 PATIENCE = 5.0  # seconds that a pool has to return when the executor is closed
 
 
@@ -101,10 +98,8 @@ class Submit(Executor):
             if turn.stopping.is_set():  # meanwhile: nobody may have told the job
                 job.stop()
             outcome = job.future.result()
-        except (
-            Exception,
-            *CANCELLED,
-        ) as error:  # of a pool that is not ours: all says that there is no result
+        # of a pool that is not ours: whatever it raises says that there is no result
+        except (Exception, asyncio.CancelledError) as error:
             cause = f"the pool lost the evaluation ({type(error).__name__}: {error})"
             outcome = Result(error=f"killed: {cause}"[:300])
         finally:
