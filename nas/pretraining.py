@@ -28,11 +28,10 @@ from nas.flights import evaluated
 from nas.folder import Folder
 from nas.study import Study
 from nas.trust import LEAST as ENOUGH
-from nas.trust import SUPERNET, Trust, has_say
+from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, Trust, has_say
 from search_spaces.architecture import Design, SearchSpace
 
 EVENT, DONE = "supernet", "supernet trained"
-SPLIT, SPLIT_DONE = "supernet split", "supernet halves trained"
 SPLIT_SHARE = 0.15  # of the seconds that are left of the search, for both halves
 SHARES = {"estimator": 0.5, "signal": 0.25}  # of the seconds of the search, by what the scores are for
 COUNTED = 30  # epochs under a budget of trials

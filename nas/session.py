@@ -40,7 +40,7 @@ from nas.plan import (
     step_limit,
     timed_finals,
 )
-from nas.pretraining import SPLIT, Pretraining
+from nas.pretraining import Pretraining
 from nas.shortage import share_of_training
 from nas.status import status_of
 from nas.storage import storages
@@ -48,7 +48,7 @@ from nas.study import Study
 from nas.time_left import TimeLeft
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Metrics, Step, Trial
-from nas.trust import SUPERNET
+from nas.trust import SPLIT, SUPERNET
 from nas.warm_start import EVENT as WARM_START
 from nas.warm_start import WarmStart, members_of
 from search_spaces.architecture import SearchSpace

@@ -11,7 +11,7 @@ from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Settings
 from nas.history import RETRIED, best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
-from nas.trust import SUPERNET, Trust, has_say, trusts
+from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, Trust, has_say, trusts
 
 
 def status_of(
@@ -118,8 +118,6 @@ def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how long a supernet was trained, and how it was split or why that failed; None without one."""
     if SUPERNET not in events:
         return None
-    from nas.pretraining import SPLIT, SPLIT_DONE
-
     plan, split, halves = events[SUPERNET], events.get(SPLIT), events.get(SPLIT_DONE)
     return {
         "epochs": plan["reached"],

@@ -1,7 +1,8 @@
 """Tasks that wait for one of several workers, each of which is served by a thread of the engine.
 
 A worker that has nothing to do takes what came first. What goes on where it was (the same scratch folder) is left to
-the worker that had it, if that one is idle: what it trained last is still in its memory.
+the worker that had it, if that one is idle: what it trained last is still in its memory. So what begins is left to an
+idle worker that has nothing in its memory, where there is one.
 """
 
 import threading
@@ -143,7 +144,9 @@ class Turns:
         others = {last for number, last in self._idle.items() if number != worker}
         going_on = (turn for turn in self._waiting if turn.task.context.scratch == own)
         free = (turn for turn in self._waiting if turn.task.context.scratch not in others)
-        chosen = next(going_on, None) or next(free, None)
+        chosen = next(going_on, None)
+        if chosen is None and (own is None or None not in others):
+            chosen = next(free, None)
         if chosen is not None:
             self._waiting.remove(chosen)
         return chosen

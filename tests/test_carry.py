@@ -174,7 +174,8 @@ def abroad(outpost, local, objects):
         objects.append(files)
         return len(objects) - 1
 
-    _, root, root_of_cache = outpost.hello()
+    facts = outpost.hello()
+    root, root_of_cache = facts.root, facts.cache
     depot = Depot(put)
     helds = {name: depot.held(path) for name, path in reads(local.estimator).items()}
     folders = [depot.filled(mirror, {}) for mirror in mirrors(local, root)]
