@@ -140,8 +140,7 @@ class Session:
             if executor is not None:
                 undo.callback(executor.close)
             self._open(folder, settings, search_space, spent, undo)
-            self.executor = executor or executor_of(settings)
-            undo.callback(self.executor.close)
+            self.executor = executor or undo.enter_context(contextlib.closing(executor_of(settings)))
             self.memory, self.watched = self._memory_limits()
             self.warm_start = self._warm_start()
             self.pretraining = self._pretraining()
@@ -471,7 +470,11 @@ class Session:
     def _keep_up(self) -> None:
         """Compare rungs when an eighth more results are in: each time costs as much as there are trials."""
         signals, results = self.warm_start.keep_up(), self.study.history.results
-        if self.pretraining is not None and not self.study.under_way and self.pretraining.doubted(signals):
+        if (
+            self.pretraining is not None
+            and not self.study.history.asked
+            and self.pretraining.doubted(signals)
+        ):
             self._split()
             signals = self.warm_start.keep_up()
         rungs = self._rank() if results >= next_look(max(self._ranked, 0)) else []

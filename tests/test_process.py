@@ -453,7 +453,10 @@ class Losing(Estimator):
 
 
 def test_what_another_one_told_to_end_was_lost(process, tmp_path):
-    pids = {int(process.submit(task("fine", tmp_path, str(n))).result().metrics["pid"]) for n in range(3)}
+    pids = set[int]()
+    while len(pids) < process.slots:
+        futures = [process.submit(task("fine", tmp_path, str(n))) for n in range(process.slots)]
+        pids |= {int(future.result().metrics["pid"]) for future in futures}
     future = process.submit(task("wait", tmp_path, "0"))
     time.sleep(0.5)
     for pid in pids:

@@ -60,10 +60,8 @@ class Asha(Scheduler):
         self.say = (True,) * len(self.ladder)
         self._told: dict[int, Trial] = {}
         self._results, self._look = 0, FIRST
-        self._emptied = (
-            -1,
-            -1,
-        )  # how many trials and enqueued designs there were when the space held no other
+        # how many trials and enqueued designs there were when the strategy had no other
+        self._emptied = (-1, -1)
         self._passing: dict[int, int] = {}  # trials on a rung without a say, and which
         self._passed = [0] * len(self.ladder)  # how many have left each rung that way
 
