@@ -3,8 +3,12 @@
 Strict fairness (Chu et al. 2021, FairNAS, section 3.2): of m draws of a choice of m options each option is one. Here
 each parameter has a deck of its own, which is shuffled anew when it is used up; one that is inactive in a draw keeps
 its card. Continuous ranges have decks of ``STRATA`` strata.
+
+Where draws are thrown away (a network too large, say) what is left is fair no longer: ``Uses`` counts what was kept, and
+says which option to draw next.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -53,6 +57,46 @@ class Decks:
         if ordered(parameter):
             values = values[int((1 - self.opened) * (len(values) - 1) + 0.5) :]
         return [parameter.unit(values[at]) for at in self.rng.permutation(len(values))]
+
+
+class Uses:
+    """How often the draws that were kept had each option of the choices in the ``part`` of ``space``."""
+
+    def __init__(self, space: Space, part: str) -> None:
+        self._choices = {
+            slot.path: slot.parameter.values
+            for slot in space.slots
+            if slot.path.startswith(f"{part}.") and 1 < slot.parameter.size <= LARGE
+        }
+        self._counts: dict[str, Counter[Value]] = {path: Counter() for path in self._choices}
+        self._out: set[tuple[str, Value]] = set()
+
+    def add(self, config: Mapping[str, Value]) -> None:
+        """Count the options of ``config``."""
+        for path, value in config.items():
+            if path in self._counts:
+                self._counts[path][value] += 1
+
+    def drop(self, path: str, value: Value) -> None:
+        """Count this option no more: nothing that is kept can have it."""
+        self._out.add((path, value))
+
+    def rarest(self, config: Mapping[str, Value]) -> tuple[str, Value] | None:
+        """Return path and value of the option that is furthest behind, of the choices that ``config`` makes.
+
+        That is by (e - n) / sqrt(e), where it was had n times and e would be its even share; None if none is behind.
+        """
+        most, found = 0.0, None
+        for path in config:
+            counts = self._counts.get(path)
+            if counts is None:
+                continue
+            options = [value for value in self._choices[path] if (path, value) not in self._out]
+            even = sum(counts[value] for value in options) / max(len(options), 1)
+            for value in options if even else ():
+                if (behind := (even - counts[value]) / even**0.5) > most:
+                    most, found = behind, (path, value)
+        return found
 
 
 def ordered(parameter: Parameter) -> bool:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from search_spaces.architecture import spaces
-from search_spaces.decks import Decks, end
+from search_spaces.decks import Decks, Uses, end
 from search_spaces.graph import Graph, Node
 from search_spaces.placement import placed, places
 from search_spaces.space import Choice, Float, Int, Space
@@ -159,6 +159,21 @@ def test_within_each_round_no_option_is_missing():
     decks = Decks(SPACE, np.random.default_rng(1))
     for _ in range(20):
         assert {decks.draw()["act"] for _ in range(3)} == {"x", "y", "z"}
+
+
+def test_the_option_that_is_furthest_behind_is_named():
+    uses = Uses(Space(net=SPACE), "net")
+    config = {"net.width": 8, "net.op": "a", "net.op.a.size": 1, "net.act": "x"}
+    assert uses.rarest(config) is None
+    for width, act in ((8, "x"), (16, "y"), (8, "z"), (16, "x")):
+        uses.add({**config, "net.width": width, "net.act": act})
+    # sizes 2 to 4 are one behind each, width 32 and option "b" by more: (4/3) / sqrt(4/3), 2 / sqrt(2)
+    assert uses.rarest(config) == ("net.op", "b")
+    uses.drop("net.op", "b")
+    assert uses.rarest(config) == ("net.width", 32)
+    uses.drop("net.width", 32)
+    assert uses.rarest({"net.width": 8, "net.act": "x"}) in (("net.act", "y"), ("net.act", "z"))
+    assert uses.rarest({"net.width": 8}) is None
 
 
 def test_ordered_ranges_open_from_their_upper_end():

@@ -413,6 +413,18 @@ def test_what_may_not_be_proposed_is_not_drawn():
         next(Paths(macs=1).draws(space, 0, epoch=1, horizon=1))
 
 
+def test_options_that_seldom_fit_a_bound_are_drawn_as_often_as_they_can_be():
+    space = space_of("mobile")
+    macs = 2 * space.measure(space.space.default())["macs"]
+    widths = {}
+    for sampling in ("fair", "random"):
+        draws = Paths(macs=macs, sampling=sampling).draws(space, 0, epoch=1, horizon=1)
+        drawn = [next(draws)[0] for _ in range(60)]
+        assert all(design.macs <= macs for design in drawn)
+        widths[sampling] = [design.config["architecture.width"] for design in drawn]
+    assert widths["fair"].count(0.5) >= 20 > 15 >= widths["random"].count(0.5)
+
+
 def test_scores_do_not_depend_on_what_was_scored_before(digits, tmp_path):
     space = joint_space(load("digits", seed=0), "residual")
     net = Supernet(space, digits, Plan(1, Paths(macs=3e5)), tmp_path / "s.safetensors")

@@ -13,11 +13,12 @@ import numpy as np
 
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.configuration import Configuration, Value
-from search_spaces.decks import Decks, end
+from search_spaces.decks import Decks, Uses, end
 from search_spaces.registry import nearest
 
 PATHS = 121  # purpose of counted randomness
 SAMPLING = ("fair", "random")
+HELD = 30  # draws with one option for one that may be trained
 TRIES = 300  # draws for one that may be trained, and then of the smallest ones
 
 
@@ -27,8 +28,9 @@ class Paths:
 
     ``sampling`` is "fair" or "random". Ordered ranges open during the first ``shrink`` of the training; while they do,
     draws are fair. Draws of more than ``macs`` multiply-accumulates for an image are thrown away, where that is given:
-    what a search may not propose need not be learned, and would cost the most. Options are equally frequent before
-    that, not after it, and the ends of a sandwich are what they are. ``only`` is a path and the values that it may
+    what a search may not propose need not be learned, and would cost the most. Fair draws then begin with the option
+    that is furthest behind, so that one which seldom fits is learned as well as the others. The ends of a sandwich are
+    what they are. ``only`` is a path and the values that it may
     have: one group of a split.
     """
 
@@ -66,6 +68,7 @@ class Paths:
         opened = min(1.0, reached / self.shrink) if self.shrink else 1.0
         decks = Decks(space.space, rng, opened=opened)
         fair = self.sampling == "fair" or opened < 1
+        uses = Uses(space.space, "architecture") if fair and opened == 1 and self.macs is not None else None
 
         def drawn() -> Configuration:
             return self._within(space, decks.draw() if fair else space.space.sample(rng), rng)
@@ -84,10 +87,32 @@ class Paths:
                 if preferred and turns % 2:
                     step.append(_first(space, lambda: preferred[int(rng.integers(len(preferred)))], None))
                 else:
-                    step.append(_first(space, drawn, self.macs, smallest))
+                    kept = None if uses is None else self._evened(space, decks, uses, rng)
+                    step.append(kept or _first(space, drawn, self.macs, smallest))
+                    if uses is not None:
+                        uses.add(step[-1].config)
             if self.sandwich:
                 step.append(_first(space, smallest, None))
             yield step
+
+    def _evened(
+        self, space: SearchSpace, decks: Decks, uses: Uses, rng: np.random.Generator
+    ) -> Design | None:
+        """Return a design within the bound that has the option which is furthest behind, or None.
+
+        One that no draw of ``HELD`` has within it is dropped.
+        """
+        assert self.macs is not None
+        rare = uses.rarest(self._within(space, decks.draw(), rng))
+        for _ in range(HELD if rare else 0):
+            assert rare is not None
+            config = space.space.complete({**decks.draw(), rare[0]: rare[1]}, rng, fixed=dict([rare]))
+            design = decoded(space, self._within(space, config, rng))
+            if design is not None and design.macs <= self.macs and design.config.get(rare[0]) == rare[1]:
+                return design
+        if rare:
+            uses.drop(*rare)
+        return None
 
     def _within(self, space: SearchSpace, config: Configuration, rng: np.random.Generator) -> Configuration:
         """Return ``config`` with one of the values that ``only`` leaves, where it has another."""
