@@ -4,8 +4,8 @@ Strict fairness (Chu et al. 2021, FairNAS, section 3.2): of m draws of a choice 
 each parameter has a deck of its own, which is shuffled anew when it is used up; one that is inactive in a draw keeps
 its card. Continuous ranges have decks of ``STRATA`` strata.
 
-Where draws are thrown away (a network too large, say) what is left is fair no longer: ``Uses`` counts what was kept, and
-says which option to draw next.
+Where draws are thrown away (a network too large, say) what is left is fair no longer: ``Uses`` counts what was kept,
+and says which option to draw next.
 """
 
 from collections import Counter

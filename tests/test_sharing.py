@@ -481,6 +481,15 @@ def test_a_bound_that_few_designs_hold_is_held_by_the_smallest():
     assert all(design.macs <= 1.02 * least for design in next(steps))
 
 
+def test_the_upper_end_of_a_sandwich_is_among_the_largest_within_the_bound():
+    space = space_of("chain")
+    bounded = Paths(sandwich=True, macs=2e5).draws(space, 0, epoch=1, horizon=1)
+    steps = [next(bounded) for _ in range(20)]
+    largest, drawn, smallest = (np.array([step[at].macs for step in steps]) for at in range(3))
+    assert largest.max() <= 2e5
+    assert largest.min() > np.median(drawn) > np.median(smallest)
+
+
 def test_the_ends_of_a_sandwich_stay_in_the_group_of_a_split():
     space = space_of("tower")
     only = ("architecture.kernel", (1, 3))

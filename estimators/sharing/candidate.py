@@ -70,6 +70,13 @@ class Candidate:
         for norm in self._norms():
             norm.train()
 
+    def drop(self, on: bool) -> None:
+        """Leave out features and branches at random, as in training, or none; norms stay as they are."""
+        norms = [(norm, norm.training) for norm in self._norms()]
+        self.network.train(on)
+        for norm, training in norms:
+            norm.train(training)
+
     @torch.no_grad()
     def recalibrate(self, batches: "list[Tensor]", parameters: Mapping[str, Tensor]) -> None:
         """Take the statistics of norms anew, their mean over ``batches``, and go to evaluation mode."""

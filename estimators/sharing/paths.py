@@ -19,6 +19,7 @@ from search_spaces.registry import nearest
 PATHS = 121  # purpose of counted randomness
 SAMPLING = ("fair", "random")
 HELD = 30  # draws with one option for one that may be trained
+POOL, LARGEST = 48, 3  # draws within a bound, and how many of them are its upper end
 TRIES = 300  # draws for one that may be trained, and then of the smallest ones
 
 
@@ -29,8 +30,8 @@ class Paths:
     ``sampling`` is "fair" or "random". Ordered ranges open during the first ``shrink`` of the training; while they do,
     draws are fair. Draws of more than ``macs`` multiply-accumulates for an image are thrown away, where that is given:
     what a search may not propose need not be learned, and would cost the most. Fair draws then begin with the option
-    that is furthest behind, so that one which seldom fits is learned as well as the others. The ends of a sandwich are
-    what they are. ``only`` is a path and the values that it may
+    that is furthest behind, so that one which seldom fits is learned as well as the others. The upper end of a sandwich
+    is then among the largest designs within the bound. ``only`` is a path and the values that it may
     have: one group of a split.
     """
 
@@ -65,79 +66,101 @@ class Paths:
         """
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch, PATHS)))
         reached = (epoch - 1) / horizon
-        opened = min(1.0, reached / self.shrink) if self.shrink else 1.0
-        decks = Decks(space.space, rng, opened=opened)
-        fair = self.sampling == "fair" or opened < 1
-        uses = Uses(space.space, "architecture") if fair and opened == 1 and self.macs is not None else None
-
-        def drawn() -> Configuration:
-            return self._within(space, decks.draw() if fair else space.space.sample(rng), rng)
-
-        def largest() -> Configuration:
-            return self._within(space, end(space.space, decks, largest=True), rng)
-
-        def smallest() -> Configuration:
-            return self._within(space, end(space.space, decks, largest=False), rng)
-
+        source = _Draws(self, space, rng, min(1.0, reached / self.shrink) if self.shrink else 1.0)
         turns = 0
         while True:
-            step = [_first(space, largest, None)] if self.sandwich else []
+            step = [source.largest()] if self.sandwich else []
             for _ in range(self.each):
                 turns += 1
-                if preferred and turns % 2:
-                    step.append(_first(space, lambda: preferred[int(rng.integers(len(preferred)))], None))
-                else:
-                    kept = None if uses is None else self._evened(space, decks, uses, rng)
-                    step.append(kept or _first(space, drawn, self.macs, smallest))
-                    if uses is not None:
-                        uses.add(step[-1].config)
+                step.append(source.preferred(preferred) if preferred and turns % 2 else source.one())
             if self.sandwich:
-                step.append(_first(space, smallest, None))
+                step.append(source.smallest())
             yield step
 
-    def _evened(
-        self, space: SearchSpace, decks: Decks, uses: Uses, rng: np.random.Generator
-    ) -> Design | None:
+
+class _Draws:
+    """The designs of one epoch by ``paths``; ``opened`` says how far ordered ranges are open."""
+
+    def __init__(self, paths: Paths, space: SearchSpace, rng: np.random.Generator, opened: float) -> None:
+        self.paths, self.space, self.rng = paths, space, rng
+        self.decks = Decks(space.space, rng, opened=opened)
+        self.fair = paths.sampling == "fair" or opened < 1
+        even = self.fair and opened == 1 and paths.macs is not None
+        self.uses = Uses(space.space, "architecture") if even else None
+        self._large: list[Design] = []
+
+    def one(self) -> Design:
+        """Return a design within the bound."""
+        if self.uses is None:
+            return self._first(self._drawn, self._small)
+        design = self._with_the_rarest(self.uses) or self._first(self._drawn, self._small)
+        self.uses.add(design.config)
+        return design
+
+    def preferred(self, configs: Sequence[Configuration]) -> Design:
+        """Return one of ``configs``."""
+        return self._first(lambda: configs[int(self.rng.integers(len(configs)))], bound=False)
+
+    def largest(self) -> Design:
+        """Return a design at the upper end of the space: with a bound, one of the largest of ``POOL`` within it."""
+        if self.paths.macs is None:
+            return self._first(lambda: self._end(largest=True))
+        if not self._large:
+            pool = [self.one() for _ in range(POOL)]
+            self._large = sorted(pool, key=lambda design: -design.macs)[:LARGEST]
+        return self._large[int(self.rng.integers(len(self._large)))]
+
+    def smallest(self) -> Design:
+        """Return a design at the lower end of the space."""
+        return self._first(self._small)
+
+    def _drawn(self) -> Configuration:
+        return self._grouped(self.decks.draw() if self.fair else self.space.space.sample(self.rng))
+
+    def _small(self) -> Configuration:
+        return self._end(largest=False)
+
+    def _end(self, *, largest: bool) -> Configuration:
+        return self._grouped(end(self.space.space, self.decks, largest=largest))
+
+    def _with_the_rarest(self, uses: Uses) -> Design | None:
         """Return a design within the bound that has the option which is furthest behind, or None.
 
         One that no draw of ``HELD`` has within it is dropped.
         """
-        assert self.macs is not None
-        rare = uses.rarest(self._within(space, decks.draw(), rng))
-        for _ in range(HELD if rare else 0):
-            assert rare is not None
-            config = space.space.complete({**decks.draw(), rare[0]: rare[1]}, rng, fixed=dict([rare]))
-            design = decoded(space, self._within(space, config, rng))
-            if design is not None and design.macs <= self.macs and design.config.get(rare[0]) == rare[1]:
+        rare = uses.rarest(self._drawn())
+        if rare is None:
+            return None
+        fixed = dict([rare])
+        for _ in range(HELD):
+            config = self.space.space.complete({**self.decks.draw(), **fixed}, self.rng, fixed=fixed)
+            design = decoded(self.space, self._grouped(config))
+            if design is not None and self._fits(design) and design.config.get(rare[0]) == rare[1]:
                 return design
-        if rare:
-            uses.drop(*rare)
+        uses.drop(*rare)
         return None
 
-    def _within(self, space: SearchSpace, config: Configuration, rng: np.random.Generator) -> Configuration:
+    def _grouped(self, config: Configuration) -> Configuration:
         """Return ``config`` with one of the values that ``only`` leaves, where it has another."""
-        if self.only is None or config.get(self.only[0]) in (None, *self.only[1]):
+        if self.paths.only is None or config.get(self.paths.only[0]) in (None, *self.paths.only[1]):
             return config
-        path, values = self.only
-        fixed = {path: values[int(rng.integers(len(values)))]}
-        return space.space.complete({**config, **fixed}, rng, fixed=fixed)
+        path, values = self.paths.only
+        fixed = {path: values[int(self.rng.integers(len(values)))]}
+        return self.space.space.complete({**config, **fixed}, self.rng, fixed=fixed)
 
+    def _fits(self, design: Design) -> bool:
+        return self.paths.macs is None or design.macs <= self.paths.macs
 
-def _first(
-    space: SearchSpace,
-    draw: Callable[[], Configuration],
-    macs: float | None,
-    smallest: Callable[[], Configuration] | None = None,
-) -> Design:
-    """Return the first valid design that ``draw`` gives within ``macs``, else a ``smallest`` one, which may be it."""
-    for source in (draw, smallest):
-        for _ in range(TRIES if source is not None else 0):
-            assert source is not None
-            design = decoded(space, source())
-            if design is not None and (macs is None or design.macs <= macs):
-                return design
-    bound = "" if macs is None else f" and has at most {macs:g} multiply-accumulates"
-    raise ValueError(f"none of {TRIES} designs is valid{bound}; loosen the bound, or widen the space")
+    def _first(self, *sources: Callable[[], Configuration], bound: bool = True) -> Design:
+        """Return the first valid design within the bound that the first of ``sources`` gives, then the next."""
+        for source in sources:
+            for _ in range(TRIES):
+                design = decoded(self.space, source())
+                if design is not None and (not bound or self._fits(design)):
+                    return design
+        macs = self.paths.macs if bound else None
+        told = "" if macs is None else f" and has at most {macs:g} multiply-accumulates"
+        raise ValueError(f"none of {TRIES} designs is valid{told}; loosen the bound, or widen the space")
 
 
 def decoded(space: SearchSpace, config: Configuration) -> Design | None:

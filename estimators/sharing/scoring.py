@@ -1,7 +1,9 @@
-"""What a supernet says of a design: its accuracy with the shared weights, its batch statistics taken anew.
+"""What a supernet says of a design: its metrics with the shared weights, its batch statistics taken anew.
 
 The images are the same for every design of a seed: for the statistics training images without augmentation, for the
-score validation images, each in the classes' proportions.
+score validation images, each in the classes' proportions. With ``noise`` features and branches are dropped at random as
+in training: without it dropout and stochastic depth would leave no trace in a score, though a design that trains with
+much of them learns more slowly. ``experiments/supernet_rank`` has what that is worth.
 """
 
 from pathlib import Path
@@ -22,7 +24,7 @@ from search_spaces.recipe import Recipe
 if TYPE_CHECKING:
     from search_spaces.architecture import Design
 
-RECALIBRATED, SCORED = 131, 132  # purposes of counted randomness
+RECALIBRATED, SCORED, DROPPED = 131, 132, 133  # purposes of counted randomness
 BATCH = 250
 
 
@@ -42,33 +44,47 @@ class Scorer:
         seed: int = 0,
         calibrate: int = 500,
         validate: int = 1000,
+        noise: bool = True,
     ) -> None:
         self.shared, self.data, self.recipe, self.seed = shared, str(data), recipe, seed
-        self.calibrate, self.validate = calibrate, validate
+        self.calibrate, self.validate, self.noise = calibrate, validate, noise
         self._held: dict[tuple[str, tuple[int, int, int], int], tuple[list[Tensor], Tensor]] = {}
 
     def candidate(self, design: "Design") -> Candidate:
         """Return the candidate of ``design`` with its batch statistics."""
         candidate = Candidate(design, self.shared.borrowed())
         if self.calibrate:
-            candidate.recalibrate(self._batches(design, "train", self.calibrate)[0], candidate.parameters())
+            with kernels(exact=True):
+                batches, _ = self._batches(design, "train", self.calibrate)
+                candidate.recalibrate(batches, candidate.parameters())
         else:
             candidate.judge_by_batches()
         return candidate
 
+    def _entropy(self, purpose: int) -> int:
+        return Context(seed=self.seed, scratch=Path()).entropy(purpose)
+
     def score(self, design: "Design") -> dict[str, float]:
         """Return the metrics that follow from logits, of ``design`` with the shared weights."""
-        return self.judged(design)[0]
+        return self.judged(self.candidate(design), design)
 
     @torch.no_grad()
-    def judged(self, design: "Design") -> tuple[dict[str, float], Candidate]:
-        """Return the metrics of ``design`` with the shared weights, and its candidate."""
-        with kernels(exact=True):
-            candidate = self.candidate(design)
+    def judged(
+        self, candidate: Candidate, design: "Design", *, noise: bool | None = None
+    ) -> dict[str, float]:
+        """Return the metrics of the ``candidate`` of ``design``; ``noise`` overrules the scorer's own.
+
+        What is dropped is the same for equal designs.
+        """
+        device = self.shared.device
+        batches, labels = self._batches(design, "val", self.validate)
+        with kernels(exact=True), torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(self._entropy(DROPPED))
+            candidate.drop(self.noise if noise is None else noise)
             parameters = candidate.parameters()
-            batches, labels = self._batches(design, "val", self.validate)
             logits = torch.cat([candidate.forward(batch, parameters) for batch in batches])
-        return scores(logits.float(), labels.to(logits.device)), candidate
+            candidate.drop(False)
+        return scores(logits.float(), labels.to(logits.device))
 
     def standardise(self, design: "Design") -> Standardise:
         """Return what turns uint8 images into the input of the network of ``design``."""
@@ -89,8 +105,7 @@ class Scorer:
         data = resident(self.data, str(self.shared.device), design.shape)
         images: Images = getattr(data, part)
         purpose = RECALIBRATED if part == "train" else SCORED
-        entropy = Context(seed=self.seed, scratch=Path()).entropy(purpose)
-        order = stratified_order(images.y.cpu().numpy(), entropy)[:count]
+        order = stratified_order(images.y.cpu().numpy(), self._entropy(purpose))[:count]
         index = torch.from_numpy(order.copy()).to(images.x.device)
         standardise = self.standardise(design)
         x, labels = images.x.index_select(0, index), images.y.index_select(0, index)

@@ -42,8 +42,9 @@ class Plan:
     """How a supernet is trained: ``epochs`` passes over the training images, which designs a step takes (``paths``).
 
     ``recipe`` is a configuration of the recipe space (by default that of the default design), ``kernels`` how kernels
-    share (``estimators.sharing.weights``), ``calibrate`` and ``validate`` the images of a score. A recipe's average of
-    weights (``ema``) is not kept: there is no one network to average.
+    share (``estimators.sharing.weights``), ``calibrate`` and ``validate`` the images of a score, ``noise`` whether it
+    is given under what training drops at random. A recipe's average of weights (``ema``) is not kept: there is no one
+    network to average.
     """
 
     epochs: int
@@ -52,6 +53,7 @@ class Plan:
     kernels: str = "centre"
     calibrate: int = 500
     validate: int = 1000
+    noise: bool = True
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.calibrate < 0 or self.validate < 2:
@@ -168,6 +170,7 @@ class Supernet:
             seed=self.seed,
             calibrate=plan.calibrate,
             validate=plan.validate,
+            noise=plan.noise,
         )
 
     def split(self, *, designs: int = 4) -> Split | None:
@@ -204,6 +207,7 @@ class Supernet:
             "recipe": dict(self._recipe),
             "calibrate": self.plan.calibrate,
             "validate": self.plan.validate,
+            "noise": self.plan.noise,
         }
         checkpoints.save(self.file, Checkpoint(state.groups, {**state.values, **about}))
 

@@ -49,41 +49,44 @@ TRAININGS = 10  # designs whose training a supernet may cost
 WARMED = 20  # designs that are trained from inherited weights
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_rank/truth.py")
 SPLIT = "split"
+ACCURACY, LOSS = 0, 1  # columns of the scores
 VARIANTS: Mapping[str, Mapping[str, Any]] = {  # what differs from "single", which is the claim
     "single": {},
+    "batch statistics": {"calibrate": 0},
+    "without noise": {"noise": False},
     "random": {"sampling": "random"},
     "sandwich": {"sandwich": True},
     "transform": {"kernels": "transform"},
     "apart": {"kernels": "apart"},
-    "batch statistics": {"calibrate": 0},
     SPLIT: {},
 }
+SCORED_OTHERWISE = ("batch statistics", "without noise")  # with the weights of "single"
 
 
 def plan_of(variant: str, macs: float, epochs: int) -> Plan:
     """Return the plan of a variant of so many passes of one candidate; more candidates a step have fewer passes."""
     options = dict(VARIANTS[variant])
-    kernels, calibrate = options.pop("kernels", "centre"), options.pop("calibrate", 500)
+    other = {name: options.pop(name) for name in ("kernels", "calibrate", "noise") if name in options}
     paths = Paths(macs=macs, **options)
     candidates = paths.each + 2 * paths.sandwich
-    return Plan(max(1, epochs // candidates), paths, kernels=kernels, calibrate=calibrate)
+    return Plan(max(1, epochs // candidates), paths, **other)
 
 
 def scored(name: str, variant: str, data: Path, folder: Path, *, epochs: int, number: int) -> dict[str, Any]:
     """Return what a supernet of ``variant`` says of the designs, the seconds it took to train and to score one."""
     space = space_of(name, data)
     plan = plan_of(variant, MOST[name] * space.measure(space.space.default())["macs"], epochs)
-    trained = "single" if variant == "batch statistics" else variant
+    trained = "single" if variant in SCORED_OTHERWISE else variant
     file = supernet_file(folder, name, trained, epochs)
     if variant == SPLIT:
         seconds, loss = split_in_two(space, data, plan, file)
     else:
-        own = replace(plan, calibrate=500)
+        own = replace(plan, calibrate=500, noise=True)
         seconds, loss = in_cpu_seconds(Supernet(space, data, own, file, precision="float32"))
     found, each = {}, []
     for known in designs(name, open_saved(data), number):
         scorer = open_supernet(file, data, known.design)
-        scorer.calibrate = plan.calibrate
+        scorer.calibrate, scorer.noise = plan.calibrate, plan.noise
         start = time.process_time()
         metrics = scorer.score(known.design)
         each.append(time.process_time() - start)
@@ -171,7 +174,7 @@ class Shown:
         """Show the supernet against the ceiling and against what is free, then its variants."""
         truth, two = self.truth, self.truth.shape[1] == 2
         single = supernets["single"]
-        own = tau(self.of(single["scores"], 0), truth)
+        own = tau(-self.of(single["scores"], LOSS), truth)
         self.reported(f"{len(truth)} designs: tau of the supernet", interval(own))
         if two:
             most = ceiling(truth)
@@ -184,7 +187,7 @@ class Shown:
             more = interval(own - other)
             text = f"tau of the supernet less that of {what}, lower end of 90 %"
             self.claim(text, more.low, "> 0", more.low > 0)
-        best, between = top(self.of(single["scores"], 0), truth)
+        best, between = top(-self.of(single["scores"], LOSS), truth)
         self.reported("tau of the supernet in the best third", best)
         if between is not None:
             self.reported("tau of the seeds in the best third", between)
@@ -194,11 +197,14 @@ class Shown:
         self.claim("a score over the training of a design", share_of_one, "<= 0.02", share_of_one <= 0.02)
         for variant, one in supernets.items():
             if variant != "single":
-                self.reported(
-                    f"tau of the variant {variant}", interval(tau(self.of(one["scores"], 0), truth))
-                )
-                less = interval(tau(self.of(one["scores"], 0), truth) - own)
-                self.reported(f"tau of the variant {variant} less that of single", less)
+                self.varied(variant, -self.of(one["scores"], LOSS), own)
+        self.varied("accuracy in place of the loss", self.of(single["scores"], ACCURACY), own)
+
+    def varied(self, variant: str, score: np.ndarray, own: np.ndarray) -> None:
+        """Show tau of a variant's ``score``, and less tau of "single", its ``own`` (R,)."""
+        other = tau(score, self.truth)
+        self.reported(f"tau of the variant {variant}", interval(other))
+        self.reported(f"tau of the variant {variant} less that of single", interval(other - own))
 
 
 def space_shown(name: str, record: Record, data: Path, only: list[str]) -> None:
@@ -262,12 +268,12 @@ def quick(place: Path) -> None:
     counted = free("chain", data, 6)
     numbers = [str(row["number"]) for row in rows(place / "truth.jsonl")]
     truth = np.array([[row["test"]] for row in rows(place / "truth.jsonl")])
-    for what, scores, column in (
-        ("supernet", single["scores"], 0),
-        ("MACs", counted, 1),
-        (PROXY, counted, 2),
+    for what, scores, column, sign in (
+        ("supernet", single["scores"], LOSS, -1),
+        ("MACs", counted, 1, 1),
+        (PROXY, counted, 2, 1),
     ):
-        values = np.array([scores[number][column] for number in numbers], dtype=float)
+        values = sign * np.array([scores[number][column] for number in numbers], dtype=float)
         print(f"tau of {what} over six designs, one epoch: {interval(tau(values, truth))}")
     print(f"a score takes {single['each']:.2f} s")
 
