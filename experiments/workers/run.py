@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 import nas
-from experiments.early_stopping.run import call, interval, pin, result_of
 from experiments.record import Record, code_hash
+from experiments.searches import call, interval, pin, result_of
 from nas.storage import storages
 
 HERE = Path(__file__).parent

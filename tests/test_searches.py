@@ -1,16 +1,16 @@
-"""Early stopping in whole searches: whose turn it is, on how many cores, and what is claimed of the results."""
+"""Whole searches that experiments compare: whose turn it is, on how many cores, and what is claimed of the results."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.early_stopping import run as whole
+from experiments import searches as whole
 from experiments.record import Record
 
 
-def test_every_seed_begins_with_the_next_scheduler():
-    plan = whole.Plan("digits", "1m", ("a", "b", "c"), (0, 1, 2))
+def test_every_seed_begins_with_the_next_arm():
+    plan = whole.Plan("digits", "1m", dict.fromkeys("abc", {}), (0, 1, 2), "the arm")
     assert [arm for _, arm in plan.turns()] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert len(set(plan.turns())) == 9
 
@@ -25,7 +25,10 @@ def test_one_core_too_many_is_told_of():
 
 
 def test_a_search_begins_goes_on_or_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    plan, called = whole.Plan("digits", "1m", ("auto",), (0,)), list[tuple[str, ...]]()
+    plan, called = (
+        whole.Plan("digits", "1m", {"auto": {"scheduler": "auto"}}, (0,), "it"),
+        list[tuple[str, ...]](),
+    )
     monkeypatch.setattr(whole, "call", lambda *words: called.append(words) or 1.0)
     monkeypatch.setattr(whole, "result_of", lambda run: {"test": 0.9, "started": 3})
 
@@ -50,11 +53,17 @@ def test_a_search_begins_goes_on_or_is_read(monkeypatch: pytest.MonkeyPatch, tmp
 
 @pytest.mark.parametrize(("loss", "holds"), [(0.001, True), (0.05, False)])
 def test_what_is_significantly_worse_is_missed(tmp_path: Path, loss: float, holds: bool):
-    plan = whole.Plan("digits", "1m", ("auto", "full"), (0, 1, 2))
+    plan = whole.Plan("digits", "1m", {"auto": {}, "full": {}}, (0, 1, 2), "the scheduler")
     full = np.array([0.90, 0.91, 0.92])
     record = Record(str(tmp_path / "run.py"), "experiments/record.py")
-    whole.show(record, plan, {"auto": full - loss + [0.002, 0.0, -0.002], "full": full}, "none")
+    tests = {"auto": full - loss + [0.002, 0.0, -0.002], "full": full}
+    found = {
+        (seed, arm): {"test": own[seed], "started": 4 + seed}
+        for arm, own in tests.items()
+        for seed in range(3)
+    }
+    whole.show(record, plan, found, "none")
     (claim,) = (one for one in record.data["shows"] if "paired" in one["claim"])
     assert claim["value"] == pytest.approx(-loss)
     assert claim["holds"] == holds
-    assert "reported; 0.9000 to 0.9200" in [one["bar"] for one in record.data["shows"]]
+    assert "reported; 0.9 to 0.92" in [one["bar"] for one in record.data["shows"]]
