@@ -10,7 +10,7 @@ from experiments.record import Record
 
 
 def test_every_seed_begins_with_the_next_arm():
-    plan = whole.Plan("digits", "1m", dict.fromkeys("abc", {}), (0, 1, 2), "the arm")
+    plan = whole.Plan("digits", "1m", {arm: {} for arm in "abc"}, (0, 1, 2), "the arm")
     assert [arm for _, arm in plan.turns()] == ["a", "b", "c", "b", "c", "a", "c", "a", "b"]
     assert len(set(plan.turns())) == 9
 
