@@ -37,11 +37,9 @@ SPLIT = "split.json"
 class SupernetEstimator(Estimator):
     """Score on the data set saved in ``data`` with the supernet in ``file``; nothing is trained.
 
-    The metrics are the four that follow from the logits, in float32 whatever the ``precision``, under what training
-    drops at random: a design pays for its regularisation, as it does in a short training. The checkpoint holds the
-    weights that were scored: a network that can be exported, or trained on, and in its curve the metrics without that
-    noise. With ``signal`` there is none, and the one metric is the negative loss, under that name: it ranks better than
-    the accuracy on as many images.
+    The metrics are the four that follow from the logits, in float32 whatever the ``precision``. The checkpoint holds
+    the weights that were scored: a network that can be exported, or trained on. With ``signal`` there is none, and the
+    one metric is what ranks designs, under that name: the negative loss under the noise of training (``Scorer.rank``).
     """
 
     axes = ()
@@ -70,16 +68,17 @@ class SupernetEstimator(Estimator):
         began = time.monotonic()
         torch.set_num_threads(context.threads)
         scorer = open_supernet(self.file, self.data, design, context.device)
+        if self.signal is not None:
+            rank = scorer.rank(design)
+            told = {"metrics": {self.signal: rank}} if np.isfinite(rank) else {"error": f"nan: loss {-rank}"}
+            return Result(**told, seconds=time.monotonic() - began)
         candidate = scorer.candidate(design)
         metrics = scorer.judged(candidate, design)
         if not np.isfinite(metrics["loss"]):
             return Result(error=f"nan: loss {metrics['loss']}", seconds=time.monotonic() - began)
-        if self.signal is not None:
-            return Result(metrics={self.signal: -metrics["loss"]}, seconds=time.monotonic() - began)
         standardise = scorer.standardise(design)
         # the state of a training that begins with these weights
-        curve = [scorer.judged(candidate, design, noise=False)]
-        state = {"curve": curve, "steps": 0, "optimizer": "", "scaler": {}}
+        state = {"curve": [metrics], "steps": 0, "optimizer": "", "scaler": {}}
         values: Mapping[str, Any] = {**state, **asdict(standardise)}
         name = "scored.safetensors"
         checkpoints.save(context.scratch / name, Checkpoint({"network": candidate.cut_out()}, values))

@@ -60,14 +60,19 @@ class Decks:
 
 
 class Uses:
-    """How often the draws that were kept had each option of the choices in the ``part`` of ``space``."""
+    """How often the draws that were kept had each option of the choices in the ``part`` of ``space``.
 
-    def __init__(self, space: Space, part: str) -> None:
+    ``only`` is a path and the values that it may have.
+    """
+
+    def __init__(self, space: Space, part: str, only: tuple[str, tuple[Value, ...]] | None = None) -> None:
         self._choices = {
             slot.path: slot.parameter.values
             for slot in space.slots
             if slot.path.startswith(f"{part}.") and 1 < slot.parameter.size <= LARGE
         }
+        if only is not None and only[0] in self._choices:
+            self._choices[only[0]] = list(only[1])
         self._counts: dict[str, Counter[Value]] = {path: Counter() for path in self._choices}
         self._out: set[tuple[str, Value]] = set()
 

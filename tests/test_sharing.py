@@ -13,7 +13,14 @@ from estimators.mix import Labels
 from estimators.preprocess import Standardise
 from estimators.sharing.candidate import Candidate
 from estimators.sharing.paths import Paths
-from estimators.sharing.splitting import Split, best_split, cosine, gradients_of, similarities
+from estimators.sharing.splitting import (
+    Split,
+    always_told,
+    cosine,
+    gradients_of,
+    similarities,
+    splits,
+)
 from estimators.sharing.supernet import Plan, Supernet
 from estimators.sharing.training import SharedTraining
 from estimators.sharing.weights import KERNELS, SharedWeights, inside
@@ -22,6 +29,7 @@ from search_spaces.architecture import Architecture, Design, SearchSpace, family
 from search_spaces.configuration import Configuration
 from search_spaces.decks import Decks, end
 from search_spaces.graph import Graph, Node
+from search_spaces.linear import Linear
 from search_spaces.recipe import Recipe, recipe_space
 from search_spaces.space import Choice, Space
 
@@ -350,7 +358,8 @@ def test_in_place_norms_do_not_change_what_a_candidate_puts_out():
 def test_a_split_parts_the_options_that_pull_apart():
     alike = {("a", "b"): 0.9, ("c", "d"): 0.8}
     pairs = {(x, y): alike.get((x, y), -0.5) for x, y in itertools.combinations("abcd", 2)}
-    split = best_split({"calm": {("x", "y"): 0.7}, "torn": pairs})
+    space = Space(calm=Choice(("x", "y", "z")), torn=Choice(tuple("abcd")))
+    split, calm = splits({"calm": {("x", "y"): 0.7}, "torn": pairs}, space)
     assert split == Split("torn", (("c", "d"), ("a", "b")), pytest.approx(-0.5)) or split == Split(
         "torn", (("a", "b"), ("c", "d")), pytest.approx(-0.5)
     )
@@ -358,7 +367,47 @@ def test_a_split_parts_the_options_that_pull_apart():
         split.group({"torn": option}) for option in "cd"
     }
     assert split.group({}) == 0
-    assert best_split({}) is None
+    assert splits({}, space) == []
+    # an option that was in no pair is trained by the half that scores it
+    assert calm.groups[calm.group({"calm": "z"})].count("z") == 1
+
+
+def test_a_choice_that_may_make_no_difference_parts_no_halves():
+    rng = np.random.default_rng(0)
+    space = space_of("cell")
+    assert not always_told(space, "architecture.edge0_1", rng)
+    assert always_told(space, "architecture.width", rng)
+    assert always_told(space_of("tower"), "architecture.kernel", rng)
+
+
+class Bound(Tower):
+    """The tower with a constraint that no largest kernel holds."""
+
+    @property
+    def space(self) -> Space:
+        parts = super().space.parts
+        return Space(constraints=[Linear({"kernel": 1}, 3)], **parts)
+
+
+@pytest.mark.parametrize("only", [None, ("architecture.kernel", (5, 3)), ("architecture.kernel", (5,))])
+def test_what_constraints_forbid_is_not_drawn_within_a_bound_either(only):
+    space = SearchSpace(Bound(SHAPE, 4), recipe_space(SHAPE, 4, 1000))
+    draws = Paths(macs=1e9, only=only).draws(space, 0, epoch=1, horizon=1)
+    if only == ("architecture.kernel", (5,)):
+        with pytest.raises(ValueError, match="designs is valid"):
+            next(draws)
+        return
+    kernels = {next(draws)[0].config["architecture.kernel"] for _ in range(30)}
+    assert kernels == ({3} if only else {1, 3})
+
+
+def test_ranges_that_open_within_a_bound_begin_with_its_largest_designs():
+    space = space_of("chain")
+    sizes = []
+    for epoch in (1, 10):
+        draws = Paths(macs=2e5, shrink=1.0).draws(space, 0, epoch=epoch, horizon=10)
+        sizes.append(np.median([next(draws)[0].macs for _ in range(30)]))
+    assert sizes[1] < sizes[0] <= 2e5
 
 
 def test_gradients_of_a_candidate_are_those_of_its_network():

@@ -63,24 +63,22 @@ class Candidate:
         for norm in self._norms():
             norm.track_running_stats = False
 
-    def judge_by_batches(self) -> None:
-        """Go to evaluation mode, but let norms use the statistics of each batch."""
+    def judge_by_batches(self, *, noise: bool = False) -> None:
+        """Go to evaluation mode, but let norms use the statistics of each batch; ``noise`` as in ``recalibrate``."""
         self.train()
-        self.network.eval()
+        self.network.train(noise)
         for norm in self._norms():
             norm.train()
 
-    def drop(self, on: bool) -> None:
-        """Leave out features and branches at random, as in training, or none; norms stay as they are."""
-        norms = [(norm, norm.training) for norm in self._norms()]
-        self.network.train(on)
-        for norm, training in norms:
-            norm.train(training)
-
     @torch.no_grad()
-    def recalibrate(self, batches: "list[Tensor]", parameters: Mapping[str, Tensor]) -> None:
-        """Take the statistics of norms anew, their mean over ``batches``, and go to evaluation mode."""
-        self.network.eval()
+    def recalibrate(
+        self, batches: "list[Tensor]", parameters: Mapping[str, Tensor], *, noise: bool = False
+    ) -> None:
+        """Take the statistics of norms anew, their mean over ``batches``, and go to evaluation mode.
+
+        With ``noise`` features and branches are dropped at random as in training, here and from then on.
+        """
+        self.network.train(noise)
         for norm in self._norms():
             norm.train()
             norm.track_running_stats, norm.momentum = True, None  # None: the mean over all batches
@@ -89,7 +87,8 @@ class Candidate:
             norm.reset_running_stats()
         for batch in batches:
             self.forward(batch, parameters)
-        self.network.eval()
+        for norm in self._norms():
+            norm.eval()
 
     def cut_out(self) -> dict[str, Tensor]:
         """Return parameters and norms' statistics under the names of the design's own network, as copies.

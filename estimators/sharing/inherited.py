@@ -38,12 +38,12 @@ def _opened(file: Path, stamp: int, data: str, device: str) -> tuple[Split | Non
     stored = checkpoints.load(file)
     of, halves = stored.values["of"], stored.values.get("halves")
     recipe = Recipe.parse(Configuration(stored.values["recipe"]))
-    about = {name: stored.values[name] for name in ("calibrate", "validate", "noise")}
+    images = {name: int(stored.values[name]) for name in ("calibrate", "validate")}
     scorers = []
     for group in WHOLE if halves is None else HALVES:
         shared = SharedWeights(seed=of["seed"], kernels=of["kernels"], device=device)
         shared.tensors = {name: tensor.to(shared.device) for name, tensor in stored.groups[group].items()}
-        scorers.append(Scorer(shared, data, recipe, seed=of["seed"], **about))
+        scorers.append(Scorer(shared, data, recipe, seed=of["seed"], **images))
     return None if halves is None else Split.of(halves), scorers
 
 

@@ -1,9 +1,11 @@
 """What a supernet says of a design: its metrics with the shared weights, its batch statistics taken anew.
 
 The images are the same for every design of a seed: for the statistics training images without augmentation, for the
-score validation images, each in the classes' proportions. With ``noise`` features and branches are dropped at random as
-in training: without it dropout and stochastic depth would leave no trace in a score, though a design that trains with
-much of them learns more slowly. ``experiments/supernet_rank`` has what that is worth.
+score validation images, each in the classes' proportions.
+
+What designs are ranked by is the loss under the noise of training: features and branches are dropped at random, also
+while the statistics are taken. Without it dropout and stochastic depth leave no trace, though a design that trains with
+much of them learns more slowly (``experiments/supernet_rank`` has what that is worth).
 """
 
 from pathlib import Path
@@ -44,47 +46,47 @@ class Scorer:
         seed: int = 0,
         calibrate: int = 500,
         validate: int = 1000,
-        noise: bool = True,
     ) -> None:
         self.shared, self.data, self.recipe, self.seed = shared, str(data), recipe, seed
-        self.calibrate, self.validate, self.noise = calibrate, validate, noise
+        self.calibrate, self.validate = calibrate, validate
         self._held: dict[tuple[str, tuple[int, int, int], int], tuple[list[Tensor], Tensor]] = {}
 
-    def candidate(self, design: "Design") -> Candidate:
-        """Return the candidate of ``design`` with its batch statistics."""
+    def candidate(self, design: "Design", *, noise: bool = False) -> Candidate:
+        """Return the candidate of ``design`` with its batch statistics, under ``noise`` if that is asked for."""
         candidate = Candidate(design, self.shared.borrowed())
         if self.calibrate:
             with kernels(exact=True):
                 batches, _ = self._batches(design, "train", self.calibrate)
-                candidate.recalibrate(batches, candidate.parameters())
+                candidate.recalibrate(batches, candidate.parameters(), noise=noise)
         else:
-            candidate.judge_by_batches()
+            candidate.judge_by_batches(noise=noise)
         return candidate
+
+    def score(self, design: "Design", *, noise: bool = False) -> dict[str, float]:
+        """Return the metrics that follow from logits, of ``design`` with the shared weights.
+
+        What ``noise`` drops is the same for designs of equal keys; torch's global state stays as it was.
+        """
+        device = self.shared.device
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            torch.manual_seed(self._entropy(DROPPED))
+            return self.judged(self.candidate(design, noise=noise), design)
+
+    def rank(self, design: "Design") -> float:
+        """Return what ranks ``design`` among others, more is better: the negative loss under the noise of training."""
+        return -self.score(design, noise=True)["loss"]
+
+    @torch.no_grad()
+    def judged(self, candidate: Candidate, design: "Design") -> dict[str, float]:
+        """Return the metrics of the ``candidate`` of ``design``, as it is."""
+        batches, labels = self._batches(design, "val", self.validate)
+        with kernels(exact=True):
+            parameters = candidate.parameters()
+            logits = torch.cat([candidate.forward(batch, parameters) for batch in batches])
+        return scores(logits.float(), labels.to(logits.device))
 
     def _entropy(self, purpose: int) -> int:
         return Context(seed=self.seed, scratch=Path()).entropy(purpose)
-
-    def score(self, design: "Design") -> dict[str, float]:
-        """Return the metrics that follow from logits, of ``design`` with the shared weights."""
-        return self.judged(self.candidate(design), design)
-
-    @torch.no_grad()
-    def judged(
-        self, candidate: Candidate, design: "Design", *, noise: bool | None = None
-    ) -> dict[str, float]:
-        """Return the metrics of the ``candidate`` of ``design``; ``noise`` overrules the scorer's own.
-
-        What is dropped is the same for equal designs.
-        """
-        device = self.shared.device
-        batches, labels = self._batches(design, "val", self.validate)
-        with kernels(exact=True), torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(self._entropy(DROPPED))
-            candidate.drop(self.noise if noise is None else noise)
-            parameters = candidate.parameters()
-            logits = torch.cat([candidate.forward(batch, parameters) for batch in batches])
-            candidate.drop(False)
-        return scores(logits.float(), labels.to(logits.device))
 
     def standardise(self, design: "Design") -> Standardise:
         """Return what turns uint8 images into the input of the network of ``design``."""

@@ -25,9 +25,10 @@ from estimators.sharing.weights import SharedWeights
 from search_spaces.architecture import SearchSpace
 from search_spaces.configuration import Configuration, Value
 from search_spaces.decks import Decks
-from search_spaces.space import Choice
+from search_spaces.space import Choice, Space
 
 PREFIX = "architecture."
+TOLD = 100  # draws by which it is seen whether a choice always makes a difference
 MOST_OPTIONS = 8  # of a choice that is looked at: partitions are tried one by one
 
 
@@ -58,24 +59,49 @@ class Split:
         return cls(row["path"], (first, second), row["similarity"])
 
 
-def best_split(similarities: Mapping[str, Mapping[tuple[Value, Value], float]]) -> Split | None:
-    """Return the split whose groups are the least alike, of ``similarities`` by path and pair of options."""
-    found = [_partition(path, pairs) for path, pairs in similarities.items() if pairs]
-    return min(found, key=lambda split: (split.similarity, split.path), default=None)
+def splits(similarities: Mapping[str, Mapping[tuple[Value, Value], float]], space: Space) -> list[Split]:
+    """Return the splits of ``space`` by ``similarities`` (by path and pair of options), least alike groups first."""
+    found = [
+        _partition(path, pairs, space.parameter(path).values) for path, pairs in similarities.items() if pairs
+    ]
+    return sorted(found, key=lambda split: (split.similarity, split.path))
 
 
-def _partition(path: str, pairs: Mapping[tuple[Value, Value], float]) -> Split:
-    """Return the options in two groups, as even as may be, with the least mean similarity across them."""
+def _partition(path: str, pairs: Mapping[tuple[Value, Value], float], values: Sequence[Value]) -> Split:
+    """Return the options in two groups, as even as may be, with the least mean similarity across them.
+
+    Those of ``values`` that are in no pair, since they seldom fit, are of the first.
+    """
     options = list(dict.fromkeys(itertools.chain.from_iterable(pairs)))
     half = len(options) // 2
     best: Split | None = None
     for chosen in itertools.combinations(options, half):
-        other = tuple(option for option in options if option not in chosen)
+        other = tuple(option for option in values if option not in chosen)
         across = [value for (a, b), value in pairs.items() if (a in chosen) != (b in chosen)]
+        if not across:
+            continue
         split = Split(path, (other, chosen), float(np.mean(across)))
         best = split if best is None or split.similarity < best.similarity else best
     assert best is not None
     return best
+
+
+def always_told(space: SearchSpace, path: str, rng: np.random.Generator) -> bool:
+    """Return whether other options of ``path`` make other networks, wherever it is active in ``TOLD`` draws.
+
+    Where they do not (an edge of a cell that leads nowhere), equal networks would be of different halves.
+    """
+    decks = Decks(space.space, rng)
+    for _ in range(TOLD):
+        base = decks.draw()
+        keys = []
+        for option in space.space.parameter(path).values if path in base else ():
+            design = decoded(space, space.space.complete({**base, path: option}, rng))
+            if design is not None and design.graph is not None and design.config.get(path) == option:
+                keys.append(design.graph.key())
+        if len(set(keys)) < len(keys):
+            return False
+    return True
 
 
 def similarities(
@@ -87,7 +113,7 @@ def similarities(
     designs: int = 4,
     macs: float | None = None,
 ) -> dict[str, dict[tuple[Value, Value], float]]:
-    """Return, for each unordered choice of the architecture, the similarity of each pair of its options.
+    """Return, for each choice of the architecture, the similarity of each pair of its options.
 
     Each is the mean over ``designs`` draws that differ in this option alone, each on one of ``batches`` (z, labels).
     """

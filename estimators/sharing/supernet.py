@@ -26,7 +26,7 @@ from estimators.saved import content_hash
 from estimators.sharing.candidate import Candidate
 from estimators.sharing.paths import Paths
 from estimators.sharing.scoring import Scorer
-from estimators.sharing.splitting import Split, best_split, similarities
+from estimators.sharing.splitting import Split, always_told, similarities, splits
 from estimators.sharing.training import SharedTraining
 from estimators.sharing.weights import SharedWeights
 from search_spaces.architecture import SearchSpace
@@ -42,9 +42,8 @@ class Plan:
     """How a supernet is trained: ``epochs`` passes over the training images, which designs a step takes (``paths``).
 
     ``recipe`` is a configuration of the recipe space (by default that of the default design), ``kernels`` how kernels
-    share (``estimators.sharing.weights``), ``calibrate`` and ``validate`` the images of a score, ``noise`` whether it
-    is given under what training drops at random. A recipe's average of weights (``ema``) is not kept: there is no one
-    network to average.
+    share (``estimators.sharing.weights``), ``calibrate`` and ``validate`` the images of a score. A recipe's average of
+    weights (``ema``) is not kept: there is no one network to average.
     """
 
     epochs: int
@@ -53,7 +52,6 @@ class Plan:
     kernels: str = "centre"
     calibrate: int = 500
     validate: int = 1000
-    noise: bool = True
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.calibrate < 0 or self.validate < 2:
@@ -170,7 +168,6 @@ class Supernet:
             seed=self.seed,
             calibrate=plan.calibrate,
             validate=plan.validate,
-            noise=plan.noise,
         )
 
     def split(self, *, designs: int = 4) -> Split | None:
@@ -187,7 +184,7 @@ class Supernet:
             device=self.shared.device,
         )
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch, SPLIT)))
-        return best_split(
+        found = splits(
             similarities(
                 self.space,
                 self.shared,
@@ -195,8 +192,10 @@ class Supernet:
                 rng=rng,
                 designs=designs,
                 macs=self.plan.paths.macs,
-            )
+            ),
+            self.space.space,
         )
+        return next((split for split in found if always_told(self.space, split.path, rng)), None)
 
     def save(self) -> None:
         """Write the file: weights, optimizer, curve, and what they are of."""
@@ -207,7 +206,6 @@ class Supernet:
             "recipe": dict(self._recipe),
             "calibrate": self.plan.calibrate,
             "validate": self.plan.validate,
-            "noise": self.plan.noise,
         }
         checkpoints.save(self.file, Checkpoint(state.groups, {**state.values, **about}))
 

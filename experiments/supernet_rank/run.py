@@ -10,13 +10,15 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from estimators import cache
 from estimators.dataset import open_saved
@@ -27,7 +29,7 @@ from estimators.sharing.supernet import Plan, Supernet
 from estimators.zero_cost import score as proxy_scores
 from experiments.curves.record import images
 from experiments.record import Record, code_hash
-from experiments.supernet_rank.ranks import Interval, ceiling, interval, tau, top
+from experiments.supernet_rank.ranks import Interval, ceiling, finite, interval, tau, top
 from experiments.supernet_rank.truth import (
     DESIGNS,
     EPOCHS,
@@ -48,25 +50,26 @@ PROXY = "zico"  # named before any supernet was trained: the best single one of 
 TRAININGS = 10  # designs whose training a supernet may cost
 WARMED = 20  # designs that are trained from inherited weights
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_rank/truth.py")
-SPLIT = "split"
+SPLIT, WITHOUT_NOISE = "split", "without noise"
+FREE = ("parameters", "MACs", PROXY)
 ACCURACY, LOSS = 0, 1  # columns of the scores
 VARIANTS: Mapping[str, Mapping[str, Any]] = {  # what differs from "single", which is the claim
     "single": {},
     "batch statistics": {"calibrate": 0},
-    "without noise": {"noise": False},
+    WITHOUT_NOISE: {},
     "random": {"sampling": "random"},
     "sandwich": {"sandwich": True},
     "transform": {"kernels": "transform"},
     "apart": {"kernels": "apart"},
     SPLIT: {},
 }
-SCORED_OTHERWISE = ("batch statistics", "without noise")  # with the weights of "single"
+SCORED_OTHERWISE = ("batch statistics", WITHOUT_NOISE)  # with the weights of "single"
 
 
 def plan_of(variant: str, macs: float, epochs: int) -> Plan:
     """Return the plan of a variant of so many passes of one candidate; more candidates a step have fewer passes."""
     options = dict(VARIANTS[variant])
-    other = {name: options.pop(name) for name in ("kernels", "calibrate", "noise") if name in options}
+    other = {name: options.pop(name) for name in ("kernels", "calibrate") if name in options}
     paths = Paths(macs=macs, **options)
     candidates = paths.each + 2 * paths.sandwich
     return Plan(max(1, epochs // candidates), paths, **other)
@@ -81,23 +84,28 @@ def scored(name: str, variant: str, data: Path, folder: Path, *, epochs: int, nu
     if variant == SPLIT:
         seconds, loss = split_in_two(space, data, plan, file)
     else:
-        own = replace(plan, calibrate=500, noise=True)
-        seconds, loss = in_cpu_seconds(Supernet(space, data, own, file, precision="float32"))
+        own = replace(plan, calibrate=500)
+        seconds, loss = in_cpu_seconds(lambda: Supernet(space, data, own, file, precision="float32"), file)
     found, each = {}, []
     for known in designs(name, open_saved(data), number):
         scorer = open_supernet(file, data, known.design)
-        scorer.calibrate, scorer.noise = plan.calibrate, plan.noise
+        before, scorer.calibrate = scorer.calibrate, plan.calibrate
         start = time.process_time()
-        metrics = scorer.score(known.design)
+        metrics = scorer.score(known.design, noise=variant != WITHOUT_NOISE)
         each.append(time.process_time() - start)
+        scorer.calibrate = before  # it is kept from one call to the next
         found[str(known.number)] = [metrics["accuracy"], metrics["loss"]]
     return {"scores": found, "seconds": seconds, "each": float(np.median(each)), "loss": loss}
 
 
-def in_cpu_seconds(net: Supernet) -> tuple[float, float]:
-    """Train ``net``; return the CPU seconds that it took, in all of its parts, and the loss at the end."""
-    times, clock = net.file.with_suffix(".json"), [time.process_time()]
+def in_cpu_seconds(make: Callable[[], Supernet], file: Path) -> tuple[float, float]:
+    """Train what ``make`` returns; return the CPU seconds that it took, in all of its parts, and the loss at the end.
+
+    ``file`` is that of the supernet.
+    """
+    times, clock = file.with_name(f"{file.name}.json"), [time.process_time()]
     spent: list[float] = json.loads(times.read_text()) if times.exists() else []
+    net = make()
 
     def report(epoch: int, metrics: Mapping[str, float]) -> None:
         now = time.process_time()
@@ -105,7 +113,7 @@ def in_cpu_seconds(net: Supernet) -> tuple[float, float]:
         clock[0] = now
         times.write_text(json.dumps(spent))
         print(
-            f"{net.file.stem}: epoch {epoch}, loss {metrics['train_loss']:.3f}, {sum(spent):.0f} s",
+            f"{file.name}: epoch {epoch}, loss {metrics['train_loss']:.3f}, {sum(spent):.0f} s",
             flush=True,
         )
 
@@ -116,8 +124,9 @@ def in_cpu_seconds(net: Supernet) -> tuple[float, float]:
 def split_in_two(space: SearchSpace, data: Path, plan: Plan, file: Path) -> tuple[float, float]:
     """Train a supernet for half of the epochs of ``plan`` and each half of it for a quarter, into ``file``."""
     whole, halves = file.with_suffix(".whole"), (file.with_suffix(".0"), file.with_suffix(".1"))
-    net = Supernet(space, data, replace(plan, epochs=max(1, plan.epochs // 2)), whole, precision="float32")
-    seconds, _ = in_cpu_seconds(net)
+    first = replace(plan, epochs=max(1, plan.epochs // 2))
+    seconds, _ = in_cpu_seconds(lambda: Supernet(space, data, first, whole, precision="float32"), whole)
+    net = Supernet(space, data, first, whole, precision="float32")
     began = time.process_time()
     split = net.split()
     assert split is not None
@@ -126,7 +135,11 @@ def split_in_two(space: SearchSpace, data: Path, plan: Plan, file: Path) -> tupl
     for group, half in zip(split.groups, halves, strict=True):
         paths = replace(plan.paths, only=(split.path, group))
         own = replace(plan, epochs=max(1, plan.epochs // 4), paths=paths)
-        took, loss = in_cpu_seconds(Supernet(space, data, own, half, precision="float32", parent=whole))
+
+        def make(own: Plan = own, half: Path = half) -> Supernet:
+            return Supernet(space, data, own, half, precision="float32", parent=whole)
+
+        took, loss = in_cpu_seconds(make, half)
         seconds += took
         losses.append(loss)
     joined(file, halves, split)
@@ -150,15 +163,17 @@ class Shown:
         self.record, self.name = record, name
         seeds = DESIGNS[name][1]
         by_number: dict[int, dict[int, float]] = {}
-        self.seconds = float(np.mean([row["curve"][-1][1] for row in trainings]))
-        for row in trainings:
-            by_number.setdefault(row["number"], {})[row["seed"]] = row["test"]
+        times = [row["curve"][-1][1] for row in trainings if row["curve"]]
+        self.seconds, self.longest = float(np.mean(times)), max(times)
+        for row in trainings:  # a design that could not be trained is the worst
+            by_number.setdefault(row["number"], {})[row["seed"]] = row["test"] or 0.0
         self.numbers = [number for number, own in by_number.items() if len(own) == len(seeds)]
         self.truth = np.array([[by_number[number][seed] for seed in seeds] for number in self.numbers])
 
-    def of(self, scores: Mapping[str, Any], column: int) -> np.ndarray:
-        """Return a column of ``scores`` in the order of the truth."""
-        return np.array([scores[str(number)][column] for number in self.numbers], dtype=float)
+    def of(self, scores: Mapping[str, Any], column: int, sign: int = 1) -> np.ndarray:
+        """Return a column of ``scores`` times ``sign`` in the order of the truth; what is no number is last."""
+        values = [scores[str(number)][column] for number in self.numbers]
+        return finite(sign * np.array(values, dtype=float))
 
     def claim(self, text: str, value: float, bar: str, holds: bool) -> None:
         """Keep a claim and print it."""
@@ -174,31 +189,46 @@ class Shown:
         """Show the supernet against the ceiling and against what is free, then its variants."""
         truth, two = self.truth, self.truth.shape[1] == 2
         single = supernets["single"]
-        own = tau(-self.of(single["scores"], LOSS), truth)
+        self.scatter(single, counted)
+        own = tau(self.of(single["scores"], LOSS, -1), truth)
         self.reported(f"{len(truth)} designs: tau of the supernet", interval(own))
         if two:
             most = ceiling(truth)
             self.reported("tau of one seed with the other, the ceiling", interval(most))
             share = interval(own / most)
             self.claim("tau of the supernet over the ceiling", share.value, ">= 0.8", share.value >= 0.8)
-        for column, what in enumerate(("parameters", "MACs", PROXY)):
+        for column, what in enumerate(FREE):
             other = tau(self.of(counted, column), truth)
             self.reported(f"tau of {what}", interval(other))
             more = interval(own - other)
             text = f"tau of the supernet less that of {what}, lower end of 90 %"
             self.claim(text, more.low, "> 0", more.low > 0)
-        best, between = top(-self.of(single["scores"], LOSS), truth)
+        best, between = top(self.of(single["scores"], LOSS, -1), truth)
         self.reported("tau of the supernet in the best third", best)
         if between is not None:
             self.reported("tau of the seeds in the best third", between)
+        self.claim("CPU seconds of the longest training", self.longest, "reported, 45 asked for", True)
         cost = single["seconds"] / self.seconds
         self.claim("designs that the supernet's training costs", cost, f"<= {TRAININGS}", cost <= TRAININGS)
         share_of_one = single["each"] / self.seconds
         self.claim("a score over the training of a design", share_of_one, "<= 0.02", share_of_one <= 0.02)
         for variant, one in supernets.items():
             if variant != "single":
-                self.varied(variant, -self.of(one["scores"], LOSS), own)
+                self.varied(variant, self.of(one["scores"], LOSS, -1), own)
         self.varied("accuracy in place of the loss", self.of(single["scores"], ACCURACY), own)
+
+    def scatter(self, single: Mapping[str, Any], counted: Mapping[str, Any]) -> None:
+        """Draw the truth over the score and over what is free, into a file beside this one."""
+        figure = Figure(figsize=(12, 3.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        signals = [("supernet: negative loss", self.of(single["scores"], LOSS, -1))]
+        signals += [(what, self.of(counted, column)) for column, what in enumerate(FREE)]
+        for axes, (what, values) in zip(figure.subplots(1, len(signals), sharey=True), signals, strict=True):
+            axes.scatter(values, self.truth.mean(1), s=12)
+            axes.set_xlabel(f"{what}, tau {tau(values, self.truth)[0]:.2f}")
+        figure.axes[0].set_ylabel("test accuracy, trained alone")
+        figure.suptitle(f"{self.name}: {len(self.truth)} designs")
+        figure.savefig(HERE / f"{self.name}.png", dpi=80)
 
     def varied(self, variant: str, score: np.ndarray, own: np.ndarray) -> None:
         """Show tau of a variant's ``score``, and less tau of "single", its ``own`` (R,)."""
@@ -214,7 +244,7 @@ def space_shown(name: str, record: Record, data: Path, only: list[str]) -> None:
     fill(truth, name, data, number=number, seeds=seeds, epochs=EPOCHS)
     folder = cache.place() / "supernet_rank"  # of what an interrupted run has trained
     folder.mkdir(parents=True, exist_ok=True)
-    for variant in only if name == "mobile" else only[:1]:
+    for variant in only if name == "mobile" else ("single", WITHOUT_NOISE):
         if record.run(f"{name}: {variant}") is None:
             found = scored(name, variant, data, folder, epochs=TRAININGS * EPOCHS, number=number)
             record.add(f"{name}: {variant}", found)
@@ -231,33 +261,51 @@ def supernet_file(folder: Path, name: str, variant: str, epochs: int) -> Path:
 
 
 def warm(name: str, record: Record, data: Path, folder: Path) -> None:
-    """Train designs from inherited weights, and show after how many epochs they have the best of scratch.
+    """Train designs from inherited weights; show after how many epochs they have what scratch has at its end.
 
-    One that never has it counts as if the last epoch had; how many these are is shown.
+    That is compared with the first epoch at which scratch has it. One that never has it counts as an epoch more than
+    there are, and how many these are is shown.
     """
     file = supernet_file(folder, name, "single", TRAININGS * EPOCHS)
     scratch = {row["number"]: row for row in rows(HERE / f"truth-{name}.jsonl") if row["seed"] == 0}
-    chosen = list(designs(name, open_saved(data), DESIGNS[name][0]))[:WARMED]
+    chosen = [
+        known for known in designs(name, open_saved(data), DESIGNS[name][0]) if scratch[known.number]["curve"]
+    ]
+    chosen = chosen[:WARMED]
     for known in chosen:
         if record.run(f"{name}: warm {known.number}") is None:
             record.add(
                 f"{name}: warm {known.number}", train(known, data, seed=0, epochs=EPOCHS, inherit=file)
             )
-    epochs, never = [], 0
-    for known in chosen:
-        goal = max(accuracy for accuracy, _ in scratch[known.number]["curve"])
-        curve = [accuracy for accuracy, _ in record.run(f"{name}: warm {known.number}")["curve"]]
-        never += max(curve) < goal
-        epochs.append(next((at + 1 for at, accuracy in enumerate(curve) if accuracy >= goal), EPOCHS))
-    share = float(np.mean(epochs)) / EPOCHS
-    text = f"{name}: share of {EPOCHS} epochs that inherited weights need, {WARMED} designs, {never} never"
-    record.show(text, share, "<= 0.5", share <= 0.5, seeds=[0], command=COMMAND)
-    seconds = np.mean([row["curve"][-1][1] for row in scratch.values()])
+    pairs = np.array(
+        [
+            reached(scratch[known.number]["curve"], record.run(f"{name}: warm {known.number}")["curve"])
+            for known in chosen
+        ]
+    )
+    never = int((pairs[:, 1] > EPOCHS).sum())
+    drawn = np.random.default_rng(0).integers(len(pairs), size=(1_000, len(pairs)))
+    shares = np.append(pairs[:, 1].sum() / pairs[:, 0].sum(), pairs[drawn, 1].sum(1) / pairs[drawn, 0].sum(1))
+    share = interval(shares)
+    text = f"{name}: epochs with inherited weights to those from scratch, {len(pairs)} designs, {never} never"
+    bar = f"<= 0.5; 90 % {share.low:.2f} to {share.high:.2f}"
+    record.show(text, share.value, bar, share.value <= 0.5, seeds=[0], command=COMMAND)
+    seconds = np.mean([row["curve"][-1][1] for row in scratch.values() if row["curve"]])
     spent = record.run(f"{name}: single")["seconds"]
-    whole = share + spent / (WARMED * float(seconds))
+    whole = share.value + spent / (len(pairs) * float(seconds))
     text = f"{name}: the same with the supernet's training shared among them"
     record.show(text, whole, "reported", True, seeds=[0], command=COMMAND)
-    print(f"{name}: {share:.2f} of the epochs, {whole:.2f} with the supernet's own training", flush=True)
+    print(f"{name}: {share} of the epochs, {whole:.2f} with the supernet's own training", flush=True)
+
+
+def reached(scratch: list[list[float]], warm: list[list[float]]) -> tuple[int, int]:
+    """Return the epochs at which each of two curves has what ``scratch`` has at its end; one too many for never."""
+    goal = scratch[-1][0]
+    first, second = (
+        next((at + 1 for at, (accuracy, _) in enumerate(curve) if accuracy >= goal), EPOCHS + 1)
+        for curve in (scratch, warm)
+    )
+    return first, second
 
 
 def quick(place: Path) -> None:
@@ -267,13 +315,13 @@ def quick(place: Path) -> None:
     single = scored("chain", "single", data, place, epochs=2, number=6)
     counted = free("chain", data, 6)
     numbers = [str(row["number"]) for row in rows(place / "truth.jsonl")]
-    truth = np.array([[row["test"]] for row in rows(place / "truth.jsonl")])
+    truth = np.array([[row["test"] or 0.0] for row in rows(place / "truth.jsonl")])
     for what, scores, column, sign in (
         ("supernet", single["scores"], LOSS, -1),
         ("MACs", counted, 1, 1),
         (PROXY, counted, 2, 1),
     ):
-        values = sign * np.array([scores[number][column] for number in numbers], dtype=float)
+        values = finite(sign * np.array([scores[number][column] for number in numbers], dtype=float))
         print(f"tau of {what} over six designs, one epoch: {interval(tau(values, truth))}")
     print(f"a score takes {single['each']:.2f} s")
 

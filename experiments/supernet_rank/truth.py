@@ -108,6 +108,5 @@ def fill(path: Path, name: str, data: Path, *, number: int, seeds: tuple[int, ..
                 row = train(known, data, seed=seed, epochs=epochs)
                 with path.open("a") as file:
                     file.write(json.dumps(row, separators=(",", ":")) + "\n")
-                print(
-                    f"{name} #{known.number} seed {seed}: {row['test']}, {row['curve'][-1][1]} s", flush=True
-                )
+                took = row["curve"][-1][1] if row["curve"] else None
+                print(f"{name} #{known.number} seed {seed}: {row['test']}, {took} s", flush=True)
