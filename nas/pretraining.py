@@ -27,8 +27,7 @@ from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
 from nas.folder import Folder
 from nas.study import Study
-from nas.trust import LEAST as ENOUGH
-from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, Trust, has_say
+from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, Trust, outranked
 from search_spaces.architecture import Design, SearchSpace
 
 EVENT, DONE = "supernet", "supernet trained"
@@ -95,9 +94,8 @@ class Pretraining:
     def doubted(self, known: Sequence[Trust]) -> bool:
         """Return whether the picks of a whole supernet have been measured to be worth no more than what is free."""
         events = self.study.history.events
-        own = [one for one in known if one.signal == SUPERNET and one.n >= ENOUGH]
         whole = self.role == "signal" and DONE in events and SPLIT not in events
-        return whole and bool(own) and not has_say(known, SUPERNET)
+        return whole and outranked(known, SUPERNET)
 
     def split(self, seconds: float | None) -> bool:
         """Train halves of the supernet, given the ``seconds`` left of the search; return whether they took its place.

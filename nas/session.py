@@ -485,7 +485,7 @@ class Session:
         """Split the supernet, and have its halves score what it has scored."""
         assert self.pretraining is not None
         if self.pretraining.split(self._search_left()):
-            self.warm_start.anew(self.settings.budget)
+            self.warm_start.anew(self._search_left())
 
     def _search_left(self) -> float | None:
         """Return the seconds that are left of the search, None where no time is counted."""

@@ -94,6 +94,13 @@ def has_say(known: Sequence[Trust], signal: str) -> bool:
     return bool(own) and (signal != SUPERNET or own[0].tau > max(free, default=-1.0))
 
 
+def outranked(known: Sequence[Trust], signal: str) -> bool:
+    """Return whether ``signal`` was compared often enough, and ranks no better than what is free, or than chance."""
+    own = [one for one in known if one.signal == signal and one.n >= LEAST]
+    free = [one.tau for one in known if one.signal in FREE]
+    return bool(own) and own[0].tau <= max([0.0, *free])
+
+
 def _voted(scores: Mapping[int, Mapping[str, float]], members: Iterable[str]) -> dict[int, float]:
     """Return the vote by place: of ``members``, or of whatever the scores hold."""
     names = list(members) or sorted({name for one in scores.values() for name in one})

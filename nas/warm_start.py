@@ -100,21 +100,27 @@ class WarmStart:
         self._score(seconds)
 
     def anew(self, seconds: float | None) -> None:
-        """Score a sample and the trials that were scored once more, unless that was done: the members have changed."""
-        events = self.study.history.events
+        """Score a sample and the trials that were scored once more, unless that was done: the members have changed.
+
+        ``seconds`` are those left of the search; what the trials take is taken from the sample's share of them.
+        """
+        events, began = self.study.history.events, self.study.seconds
         if events[EVENT].get("anew"):
             return
         limit = SLOWEST if self.study.problem.timed else None
         for trial in list(self.study.history.searched.values()):
             if f"{SIGNALS} {trial.number}" in events:
                 self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config, limit))
-        self._score(seconds, anew=True)
+        self._score(seconds, self.study.seconds - began, anew=True)
 
-    def _score(self, seconds: float | None, **more: Any) -> None:
-        """Store what a sample of architectures has for scores, and which of them are picked."""
+    def _score(self, seconds: float | None, spent: float = 0.0, **more: Any) -> None:
+        """Store what a sample of architectures has for scores, and which of them are picked.
+
+        It has a share of the ``seconds``, less what is ``spent`` of that.
+        """
         shared = self.members == (SUPERNET,)
         began, share = self.study.seconds, SHARED if shared else SHARE
-        scored = self._sample(None if seconds is None else share * seconds)
+        scored = self._sample(None if seconds is None else max(share * seconds - spent, 0.0))
         chosen = picks(scored, self.members) if len(scored) >= LEAST else []
         self.study.note(
             EVENT,

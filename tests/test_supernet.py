@@ -19,7 +19,7 @@ from estimators.train import TrainEstimator, evaluate_split, standardisation, tr
 from nas.calibration import Failed
 from nas.front import _search_space
 from nas.joint import default_alone, joint_space
-from nas.trust import Trust, has_say
+from nas.trust import Trust, has_say, outranked
 from nas.warm_start import members_of
 from nas.wording import description
 from search_spaces.configuration import Configuration
@@ -203,6 +203,10 @@ def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tm
     assert has_say(known(0.5, 0.1, 0.4), "supernet")
     assert not has_say(known(0.5, 0.1, 0.6), "supernet")
     assert not has_say(known(0.5, -0.1, 0.4), "supernet")
+    # what is not known to be worth something is not yet known to be worth nothing
+    assert not outranked(known(0.5, -0.1, 0.4), "supernet")
+    assert outranked(known(0.5, 0.1, 0.6), "supernet") and outranked(known(-0.1, -0.5, -0.2), "supernet")
+    assert not outranked([Trust("supernet", -0.1, -0.5, 0.3, 9)], "supernet")
     assert members_of("supernet", "auto", timed=True) == ("supernet",)
 
 
@@ -212,8 +216,10 @@ def doubted(short, monkeypatch):
     monkeypatch.setattr("nas.warm_start.COUNTED", 6)
     monkeypatch.setattr("nas.warm_start.LEAST", 4)
     monkeypatch.setattr("nas.warm_start.PICKS", 3)
-    monkeypatch.setattr("nas.pretraining.ENOUGH", 3)
-    monkeypatch.setattr("nas.pretraining.has_say", lambda known, signal: False)
+    monkeypatch.setattr(
+        "nas.pretraining.outranked",
+        lambda known, signal: any(one.signal == signal and one.n >= 3 for one in known),
+    )
 
 
 def test_one_that_is_not_trusted_is_split_and_scores_anew(small, tmp_path, doubted):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from estimators.sharing.candidate import Candidate
-from estimators.sharing.weights import Box, SharedWeights, inside
+from estimators.sharing.weights import Box, SharedWeights, inside, laid_out
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def borrowed(candidate: Candidate, shared: SharedWeights, leaves: Mapping[str, L
             (start - low, stop - low)
             for (start, stop), (low, _) in zip(shared.box(cut), leaf.box, strict=True)
         )
-        found[cut.parameter] = cut.of(inside(leaf.tensor, within), matrices)
+        found[cut.parameter] = laid_out(cut.of(inside(leaf.tensor, within), matrices))
     return found
 
 

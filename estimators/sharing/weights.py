@@ -20,6 +20,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
+from estimators.device import MEMORY_FORMAT
 from search_spaces.network import initialise
 from search_spaces.op import Layer
 from search_spaces.placement import Place
@@ -123,6 +124,11 @@ class SharedWeights:
         fresh = initial(layer, own, size, cut.parts, _entropy(self.seed, cut.name)).to(self.device)
         self.tensors[cut.name] = fresh if before is None else grown(before, fresh)
         self.version += 1
+
+
+def laid_out(parameter: Tensor) -> Tensor:
+    """Return ``parameter`` as a network of its own would hold it: of kernels a copy, as views of them compute slowly."""
+    return parameter.contiguous(memory_format=MEMORY_FORMAT) if parameter.ndim == 4 else parameter
 
 
 def inside(tensor: Tensor, box: Box) -> Tensor:

@@ -48,6 +48,7 @@ HERE = Path(__file__).parent
 COMMAND = "python -m experiments.supernet_rank.run"
 PROXY = "zico"  # named before any supernet was trained: the best single one of experiments/proxies
 TRAININGS = 10  # designs whose training a supernet may cost
+PASSES = 48  # of one candidate a step: they fit into that with what drawing and lending cost
 WARMED = 20  # designs that are trained from inherited weights
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_rank/truth.py")
 SPLIT, WITHOUT_NOISE = "split", "without noise"
@@ -246,7 +247,7 @@ def space_shown(name: str, record: Record, data: Path, only: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for variant in only if name == "mobile" else ("single", WITHOUT_NOISE):
         if record.run(f"{name}: {variant}") is None:
-            found = scored(name, variant, data, folder, epochs=TRAININGS * EPOCHS, number=number)
+            found = scored(name, variant, data, folder, epochs=PASSES, number=number)
             record.add(f"{name}: {variant}", found)
     if record.run(f"{name}: free") is None:
         record.add(f"{name}: free", {"scores": free(name, data, number)})
@@ -266,7 +267,7 @@ def warm(name: str, record: Record, data: Path, folder: Path) -> None:
     That is compared with the first epoch at which scratch has it. One that never has it counts as an epoch more than
     there are, and how many these are is shown.
     """
-    file = supernet_file(folder, name, "single", TRAININGS * EPOCHS)
+    file = supernet_file(folder, name, "single", PASSES)
     scratch = {row["number"]: row for row in rows(HERE / f"truth-{name}.jsonl") if row["seed"] == 0}
     chosen = [
         known for known in designs(name, open_saved(data), DESIGNS[name][0]) if scratch[known.number]["curve"]
