@@ -127,7 +127,7 @@ class SharedWeights:
 
 
 def laid_out(parameter: Tensor) -> Tensor:
-    """Return ``parameter`` as a network of its own would hold it: of kernels a copy, as views of them compute slowly."""
+    """Return ``parameter`` as its own network would hold it: a copy of kernels, as their views compute slowly."""
     return parameter.contiguous(memory_format=MEMORY_FORMAT) if parameter.ndim == 4 else parameter
 
 
