@@ -253,7 +253,8 @@ def space_shown(name: str, record: Record, data: Path, only: list[str]) -> None:
         record.add(f"{name}: free", {"scores": free(name, data, number)})
     supernets = {v: found for v in VARIANTS if (found := record.run(f"{name}: {v}")) is not None}
     Shown(record, name, rows(truth)).everything(supernets, record.run(f"{name}: free")["scores"])
-    warm(name, record, data, folder)
+    if name == "mobile":
+        warm(name, record, data, folder)
 
 
 def supernet_file(folder: Path, name: str, variant: str, epochs: int) -> Path:
