@@ -21,10 +21,8 @@ from estimators.proxy import vote
 from nas.trial import Problem, Trial
 
 SUPERNET = "supernet"  # the signal that stands under its own name: it is no vote of several
-SPLIT, SPLIT_DONE = (
-    "supernet split",
-    "supernet halves trained",
-)  # events: how it was split in two, what that took
+# events: how a supernet was split in two, and what that took
+SPLIT, SPLIT_DONE = "supernet split", "supernet halves trained"
 SIGNALS = "signals"  # events "signals 7": what proxies say of trial 7
 FREE = {"parameters": "params", "macs": "macs"}  # signals that are counted, by the metric they are
 RESAMPLES = 1_000
