@@ -399,6 +399,7 @@ KILLED = textwrap.dedent(
 )
 
 
+@pytest.mark.slow
 def test_killed_at_ten_points_the_population_is_the_same(digits, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(digits), str(tmp_path)], capture_output=True, text=True

@@ -391,6 +391,7 @@ def test_final_trainings_share_the_workers():
     assert timed_finals([7], [1.0], 100.0, slots=2).epochs == 85
 
 
+@pytest.mark.slow
 def test_a_search_on_images_by_two_workers(tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (120, 8, 8, 1), dtype=np.uint8)
     labels = np.tile(np.arange(3), 40)

@@ -309,6 +309,7 @@ def test_what_cannot_be_split_in_the_time_stays_whole(small, tmp_path, doubted, 
     assert f"not split: {events['supernet split']['failed']}" in description(run, run.status())
 
 
+@pytest.mark.slow
 def test_one_whose_file_is_gone_is_trained_again(small, tmp_path, doubted):
     run = search(small, tmp_path / "run", warm_start="supernet")
     run.folder.supernet.unlink()
