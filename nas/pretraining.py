@@ -1,4 +1,7 @@
-"""A supernet trained before the search, where its scores are asked for: as the estimator, or as a signal beside others.
+"""A supernet, trained where its scores are asked for: as the estimator, or as a signal beside others.
+
+That is before the search; under ``auto`` it is called for in the midst of one whose untrained networks have been
+measured to say nothing, if ``ENOUGH`` steps fit into a small share of the time that is left.
 
 Its share of the search's time is planned once, from what designs are predicted to take, and stored; a resume goes on
 with the file, epoch by epoch. With a budget of trials alone its epochs are a number, so that no clock has a say.
@@ -27,12 +30,18 @@ from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
 from nas.folder import Folder
 from nas.study import Study
-from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, Trust, outranked
+from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, VOTE, Trust, has_say, outranked
 from search_spaces.architecture import Design, SearchSpace
+from search_spaces.recipe import Recipe
 
 EVENT, DONE = "supernet", "supernet trained"
 SPLIT_SHARE = 0.15  # of the seconds that are left of the search, for both halves
-SHARES = {"estimator": 0.5, "signal": 0.25}  # of the seconds of the search, by what the scores are for
+# of the seconds of the search, or of what is left of it, by what the scores are for
+SHARES = {"estimator": 0.5, "signal": 0.25, "called": 0.1}
+ENOUGH = (
+    4_500  # steps after which one ranks `mobile` nearly as a second training does (experiments/supernet_rank)
+)
+DOUBTFUL = 24  # trials with which the vote of untrained networks is compared before a supernet is called for
 COUNTED = 30  # epochs under a budget of trials
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 LEAST, MOST = 5, 300
@@ -45,7 +54,8 @@ SLACK = 1.5  # times its planned seconds it may take
 class Pretraining:
     """Has the supernet of ``search_space`` trained in the run ``folder``.
 
-    ``role`` says what its scores are for: "estimator" or "signal". ``settings`` are further fields of a ``Context``.
+    ``role`` says what its scores are for: "estimator", "signal", or "called" for a signal that is called for in the
+    midst of a search. ``settings`` are further fields of a ``Context``.
     """
 
     def __init__(
@@ -82,6 +92,23 @@ class Pretraining:
         plan = self._trained(EVENT, plan, self._paths(), self.folder.supernet)
         self.study.note(DONE, {"epochs": plan["reached"], "seconds": plan["spent"]})
 
+    def wanted(self, known: Sequence[Trust], seconds: float | None) -> bool:
+        """Return whether to train it in the midst of a search, of which ``seconds`` are left.
+
+        That is where the vote of untrained networks was compared with ``DOUBTFUL`` trials and has no say, and there is
+        time for ``ENOUGH`` steps.
+        """
+        compared = any(one.signal == VOTE and one.n >= DOUBTFUL for one in known)
+        default = self.search_space.decode(self.search_space.space.default())
+        if not compared or has_say(known, VOTE) or seconds is None or default.graph is None:
+            return False
+        try:
+            epochs = int(SHARES[self.role] * seconds / self._epoch_seconds())
+        except Failed:
+            return False
+        steps = epochs * self.durations.images / Recipe.parse(default.recipe).batch_size
+        return epochs >= LEAST and steps >= ENOUGH
+
     def _lost(self) -> None:
         """Have it trained from the start: its file is gone. It was whole, or is from now on."""
         events = self.study.history.events
@@ -94,7 +121,7 @@ class Pretraining:
     def doubted(self, known: Sequence[Trust]) -> bool:
         """Return whether the picks of a whole supernet have been measured to be worth no more than what is free."""
         events = self.study.history.events
-        whole = self.role == "signal" and DONE in events and SPLIT not in events
+        whole = self.role != "estimator" and DONE in events and SPLIT not in events
         return whole and outranked(known, SUPERNET)
 
     def split(self, seconds: float | None) -> bool:

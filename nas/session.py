@@ -48,9 +48,9 @@ from nas.study import Study
 from nas.time_left import TimeLeft
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Metrics, Step, Trial
-from nas.trust import SPLIT, SUPERNET
+from nas.trust import CALLED, REFERENCE, SPLIT, SUPERNET, Trust
 from nas.warm_start import EVENT as WARM_START
-from nas.warm_start import WarmStart, members_of
+from nas.warm_start import MEMBERS, WarmStart, members_of
 from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
@@ -234,37 +234,43 @@ class Session:
 
         A search goes on with the members it began with, whatever its budget has become.
         """
+        settings, begun = self.settings, self.study.history.events.get(WARM_START)
+        members = members_of(settings.warm_start, settings.strategy, timed=settings.budget is not None)
+        return self._warm_start_by(tuple(begun["members"]) if begun else members)
+
+    def _warm_start_by(self, members: tuple[str, ...]) -> WarmStart:
         from estimators.supernet import SupernetEstimator
         from estimators.zero_cost import ZeroCost
 
-        settings, begun = self.settings, self.study.history.events.get(WARM_START)
-        members = members_of(settings.warm_start, settings.strategy, timed=settings.budget is not None)
-        members = tuple(begun["members"]) if begun else members
+        shared = members == (SUPERNET,)
         return WarmStart(
             self.study,
             self.search_space,
             self.executor,
             SupernetEstimator(self.folder.data, file=self.folder.supernet, signal=SUPERNET)
-            if members == (SUPERNET,)
+            if shared
             else ZeroCost(self.folder.data, members),
             members,
             scratch=self.folder.checkpoints / "scores",
             settings=self._context(),
+            reference=ZeroCost(self.folder.data, (REFERENCE,)) if shared else None,
             memory=self.watched,
         )
 
     def _pretraining(self) -> Pretraining | None:
         """Return what trains a supernet before the search; None where nobody asks for its scores."""
-        estimator, signal = self.settings.estimator == SUPERNET, self.warm_start.members == (SUPERNET,)
-        if not estimator and not signal:
-            return None
+        if self.settings.estimator == SUPERNET:
+            return self._pretraining_as("estimator")
+        return self._pretraining_as("signal") if self.warm_start.members == (SUPERNET,) else None
+
+    def _pretraining_as(self, role: str) -> Pretraining:
         return Pretraining(
             self.study,
             self.search_space,
             self.executor,
             self.durations,
             folder=self.folder,
-            role="estimator" if estimator else "signal",
+            role=role,
             precision=self.settings.precision,
             settings={**self._context(), "threads": self.executor.threads_of(1)},
             memory=self.watched,
@@ -470,22 +476,51 @@ class Session:
     def _keep_up(self) -> None:
         """Compare rungs when an eighth more results are in: each time costs as much as there are trials."""
         signals, results = self.warm_start.keep_up(), self.study.history.results
-        if (
-            self.pretraining is not None
-            and not self.study.history.asked
-            and self.pretraining.doubted(signals)
-        ):
-            self._split()
+        if not self.study.history.asked and self._shared(signals):
             signals = self.warm_start.keep_up()
         rungs = self._rank() if results >= next_look(max(self._ranked, 0)) else []
         if signals or rungs:
             self.study.compare([*signals, *rungs])
 
-    def _split(self) -> None:
-        """Split the supernet, and have its halves score what it has scored."""
+    def _shared(self, signals: Sequence[Trust]) -> bool:
+        """Call for a supernet, or split it, where what was measured says so; return whether it scores anew."""
+        if self.pretraining is not None:
+            return self.pretraining.doubted(signals) and self._split()
+        called, by_default = self.study.history.events.get(CALLED), self.warm_start.members == MEMBERS
+        if not by_default or self.settings.warm_start is not None or not self.estimator.trains:
+            return False
+        if self.study.ending or (called is not None and "failed" in called):
+            return False
+        pretraining = self._pretraining_as("called")
+        if called is None and not pretraining.wanted(signals, self._search_left()):
+            return False
+        return self._call_for(pretraining)
+
+    def _call_for(self, pretraining: Pretraining) -> bool:
+        """Train a supernet in the midst of the search, and have it score what untrained networks were asked about.
+
+        One that cannot be trained is a note, and the search goes on without.
+        """
+        called = self.study.history.events.get(CALLED)
+        if called is None:
+            called = {"at": self.study.history.starts}
+            self.study.note(CALLED, called)
+        try:
+            pretraining.run(self._search_left())
+        except Failed as error:
+            self.study.note(CALLED, {**called, "failed": str(error)})
+            return False
+        self.pretraining, self.warm_start = pretraining, self._warm_start_by((SUPERNET,))
+        self.warm_start.anew(self._search_left(), CALLED, since=called["at"])
+        return True
+
+    def _split(self) -> bool:
+        """Split the supernet, and have its halves score what it has scored; return whether they do."""
         assert self.pretraining is not None
-        if self.pretraining.split(self._search_left()):
-            self.warm_start.anew(self._search_left())
+        parted = self.pretraining.split(self._search_left())
+        if parted:
+            self.warm_start.anew(self._search_left(), SPLIT)
+        return parted
 
     def _search_left(self) -> float | None:
         """Return the seconds that are left of the search, None where no time is counted."""

@@ -11,7 +11,7 @@ from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Settings
 from nas.history import RETRIED, best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
-from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, Trust, has_say, trusts
+from nas.trust import CALLED, SPLIT, SPLIT_DONE, SUPERNET, Trust, has_say, trusts
 
 
 def status_of(
@@ -116,15 +116,18 @@ def _signals(known: Sequence[Trust]) -> list[dict[str, Any]]:
 
 def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how long a supernet was trained, and how it was split or why that failed; None without one."""
-    if SUPERNET not in events:
+    called = events.get(CALLED)
+    if SUPERNET not in events and called is None:
         return None
-    plan, split, halves = events[SUPERNET], events.get(SPLIT), events.get(SPLIT_DONE)
+    plan = events.get(SUPERNET, {"reached": 0, "epochs": 0, "spent": 0.0})
+    split, halves = events.get(SPLIT), events.get(SPLIT_DONE)
     return {
         "epochs": plan["reached"],
         "of": plan["epochs"],
         "seconds": plan["spent"],
         "split": split and {name: split[name] for name in ("path", "groups", "similarity") if name in split},
         "not_split": (halves or split or {}).get("failed"),
+        "failed": (called or {}).get("failed"),
     }
 
 

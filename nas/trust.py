@@ -2,7 +2,7 @@
 
 A cheap signal is never trusted unmeasured: published proxies rank one space well and another not at all, and seldom
 better than counting parameters. A signal has earned its say when the interval of its tau lies above 0; a supernet,
-which costs a share of the search, has to rank better than parameters and MACs besides.
+which costs a share of the search, has to rank better than parameters, MACs and one proxy (``REFERENCE``) besides.
 
 Notation
     n     trials compared       a, b   (n,) a signal and the results, more is better
@@ -20,11 +20,16 @@ import numpy as np
 from estimators.proxy import vote
 from nas.trial import Problem, Trial
 
+VOTE = "vote"  # the signal of several proxies
 SUPERNET = "supernet"  # the signal that stands under its own name: it is no vote of several
+# the proxy that a supernet has to rank better than; named before any supernet was trained (experiments/proxies)
+REFERENCE = "zico"
 # events: how a supernet was split in two, and what that took
 SPLIT, SPLIT_DONE = "supernet split", "supernet halves trained"
+CALLED = "supernet called for"  # event: at which start one was, in the midst of a search, and why it came to nothing
 SIGNALS = "signals"  # events "signals 7": what proxies say of trial 7
 FREE = {"parameters": "params", "macs": "macs"}  # signals that are counted, by the metric they are
+CHEAPER = (*FREE, REFERENCE)  # signals that a supernet has to rank better than
 RESAMPLES = 1_000
 COVERED = (
     0.99  # not 0.95: a search looks up to six times, and a signal of noise is to be believed in few of them
@@ -72,11 +77,16 @@ def trusts(
     }
     scores = {place: events.get(f"{SIGNALS} {trial.number}") for place, trial in enumerate(told)}
     known = {p: one for p, one in scores.items() if isinstance(one, Mapping)}
-    alone = {name for one in known.values() for name in one} == {SUPERNET}
-    by_signal[SUPERNET if alone else "vote"] = _voted(known, members)
-    # what a supernet has to be better than is told of the same trials
-    if alone and len(both := by_signal[SUPERNET]) > 1:
-        by_signal = {signal: {p: v for p, v in own.items() if p in both} for signal, own in by_signal.items()}
+    if any(SUPERNET in one for one in known.values()):
+        shared = {p: one[SUPERNET] for p, one in known.items() if SUPERNET in one}
+        by_signal[REFERENCE] = {p: one[REFERENCE] for p, one in known.items() if REFERENCE in one}
+        # what a supernet has to be better than is told of the same trials
+        by_signal = {
+            signal: {p: v for p, v in own.items() if p in shared} for signal, own in by_signal.items()
+        }
+        by_signal[SUPERNET] = shared
+    else:
+        by_signal[VOTE] = _voted(known, members)
     found = []
     for signal, values in by_signal.items():
         if len(set(values.values())) > 1:
@@ -86,16 +96,16 @@ def trusts(
 
 
 def has_say(known: Sequence[Trust], signal: str) -> bool:
-    """Return whether ``signal`` has earned its say; a supernet only if it ranks better than what is free, too."""
+    """Return whether ``signal`` has earned its say; a supernet only if it ranks better than what is cheaper, too."""
     own = [one for one in known if one.signal == signal and one.earned]
-    free = [one.tau for one in known if one.signal in FREE]
+    free = [one.tau for one in known if one.signal in CHEAPER]
     return bool(own) and (signal != SUPERNET or own[0].tau > max(free, default=-1.0))
 
 
 def outranked(known: Sequence[Trust], signal: str) -> bool:
-    """Return whether ``signal`` was compared often enough, and ranks no better than what is free, or than chance."""
+    """Return whether ``signal`` was compared often enough, and ranks no better than what is cheaper, or than chance."""
     own = [one for one in known if one.signal == signal and one.n >= LEAST]
-    free = [one.tau for one in known if one.signal in FREE]
+    free = [one.tau for one in known if one.signal in CHEAPER]
     return bool(own) and own[0].tau <= max([0.0, *free])
 
 

@@ -8,6 +8,9 @@ recipe is the strategy's.
     starts 1, 3, 5, 7          a pick; the others, the default design first, are the strategy's own
     starts 11, 15, ... 31      a pick, while the signal has earned its say (see ``nas.trust``)
 
+Of a supernet that was called for during the search (``nas.pretraining``) every fourth of the next ``LAST`` starts is a
+pick, while it has earned its say.
+
 What is enqueued are rows of the store, and so are scores: a resume decides nothing anew. Where time is the budget,
 the sample takes about ``SHARE`` of it, and none is drawn where that is too little for ``LEAST`` scores. With a budget
 of trials nothing is scored unless a proxy or the vote was named; then the sample is ``COUNTED`` architectures whatever
@@ -26,14 +29,15 @@ from nas.draws import draw
 from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
 from nas.study import Study
-from nas.trust import SIGNALS, SUPERNET, Trust, has_say, trusts
+from nas.trial import Trial
+from nas.trust import SIGNALS, SUPERNET, VOTE, Trust, has_say, trusts
 from search_spaces.registry import nearest
 from search_spaces.space import Configuration, Value
 
 if TYPE_CHECKING:
     from search_spaces.architecture import SearchSpace
 
-NONE, VOTE = "none", "vote"
+NONE = "none"
 MEMBERS = ("zico", "naswot", "synflow")  # named before any was measured, see experiments/proxies
 EVENT = "warm start"
 SHARE = 0.02  # of the seconds of a budget, for the sample; scores of trials are a fraction of a training each
@@ -69,6 +73,7 @@ def members_of(name: str | None, strategy: str, *, timed: bool) -> tuple[str, ..
 class WarmStart:
     """Scores architectures and trials by ``members`` in the executor's worker, and enqueues what is due.
 
+    ``reference`` is a further estimator, whose scores of trials are what those of the members are compared with;
     ``memory`` are the bytes that the worker may hold.
     """
 
@@ -82,8 +87,10 @@ class WarmStart:
         *,
         scratch: Path,
         settings: Mapping[str, Any],
+        reference: Estimator | None = None,
         memory: int | None = None,
     ) -> None:
+        self.reference = reference
         self.study, self.search_space, self.executor = study, search_space, executor
         self.estimator, self.members = estimator, tuple(members)
         self.scratch, self.settings, self.memory = scratch, settings, memory
@@ -99,19 +106,31 @@ class WarmStart:
             return
         self._score(seconds)
 
-    def anew(self, seconds: float | None) -> None:
-        """Score a sample and the trials that were scored once more, unless that was done: the members have changed.
+    def anew(self, seconds: float | None, reason: str, since: int | None = None) -> None:
+        """Score a sample and the trials that were scored once more, unless that was done for this ``reason``.
 
         ``seconds`` are those left of the search; what the trials take is taken from the sample's share of them.
+        ``since`` is the start from which on there are picks, where they begin anew.
         """
         events, began = self.study.history.events, self.study.seconds
-        if events[EVENT].get("anew"):
+        before = events[EVENT]
+        if before.get("anew") == reason:
             return
-        limit = SLOWEST if self.study.problem.timed else None
         for trial in list(self.study.history.searched.values()):
             if f"{SIGNALS} {trial.number}" in events:
-                self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config, limit))
-        self._score(seconds, self.study.seconds - began, anew=True)
+                self._compared(trial)
+        begun = {name: before[name] for name in ("since", "queued") if name in before}
+        if since is not None:
+            begun = {"since": since, "queued": len(self.study.history.queue)}
+        self._score(seconds, self.study.seconds - began, anew=reason, **begun)
+
+    def _compared(self, trial: Trial) -> None:
+        """Store what the members, and what they are compared with, say of ``trial``."""
+        limit = SLOWEST if self.study.problem.timed else None
+        scores = dict(self.scores(trial.config, limit))
+        if self.reference is not None and scores:
+            scores |= self._scores_of(self.reference, trial.config, limit)
+        self.study.note(f"{SIGNALS} {trial.number}", scores)
 
     def _score(self, seconds: float | None, spent: float = 0.0, **more: Any) -> None:
         """Store what a sample of architectures has for scores, and which of them are picked.
@@ -166,9 +185,14 @@ class WarmStart:
 
     def scores(self, config: Configuration, seconds: float | None) -> Mapping[str, float]:
         """Return the members' values of the design of ``config``; empty where there are none within ``seconds``."""
+        return self._scores_of(self.estimator, config, seconds)
+
+    def _scores_of(
+        self, estimator: Estimator, config: Configuration, seconds: float | None
+    ) -> Mapping[str, float]:
         context = Context(seed=self.study.seed, scratch=self.scratch, deadline=seconds, **self.settings)
         limits = Limits(seconds=seconds, memory=self.memory)
-        task = Task(self.estimator, self.search_space.decode(config), Fidelity(), context, limits)
+        task = Task(estimator, self.search_space.decode(config), Fidelity(), context, limits)
         result = evaluated(self.executor, task)
         return {} if result.error is not None or result.stopped else dict(result.metrics)
 
@@ -179,24 +203,25 @@ class WarmStart:
         would wait for it, and after an interruption a decision would be taken without the result that it follows.
         """
         history = self.study.history
-        chosen = history.events[EVENT]["picks"] if EVENT in history.events else []
+        event = history.events.get(EVENT, {})
+        chosen, since = event.get("picks", []), event.get("since")
         settled = len(history.asked) < self.executor.slots
         if chosen and settled and not self.study.ending:
-            limit = SLOWEST if self.study.problem.timed else None
             for trial in list(history.searched.values()):
                 if (
                     trial.steps
                     and not trial.fork
                     and f"{SIGNALS} {trial.number}" not in history.events
-                    and trial.number < LAST
+                    and trial.number < (since or 0) + LAST
                 ):
-                    self.study.note(f"{SIGNALS} {trial.number}", self.scores(trial.config, limit))
+                    self._compared(trial)
         known = trusts(history.searched.values(), self.study.problem, history.events, self.members)
         waiting = len(history.queue) > self.study.strategy.taken
         earned = has_say(known, SUPERNET if self.members == (SUPERNET,) else VOTE)
-        left = settled and not waiting and len(history.queue) < len(chosen)
-        if left and due(history.starts, earned):
-            self.study.enqueue(own_architecture(chosen[len(history.queue)]))
+        taken = len(history.queue) - event.get("queued", 0)
+        left = settled and not waiting and taken < len(chosen)
+        if left and due(history.starts, earned, since):
+            self.study.enqueue(own_architecture(chosen[taken]))
         return known
 
 
@@ -217,8 +242,13 @@ def too_slow(spent: float, count: int, allowed: float) -> bool:
     return spent > allowed or (count == TRIED and spent / TRIED * LEAST > allowed)
 
 
-def due(start: int, earned: bool) -> bool:
-    """Return whether start ``start``, from 0, is a pick's; after the first ones only if the signal ``earned`` it."""
+def due(start: int, earned: bool, since: int | None = None) -> bool:
+    """Return whether start ``start``, from 0, is a pick's; after the first ones only if the signal ``earned`` it.
+
+    Where picks begin anew ``since`` a start there are no first ones.
+    """
+    if since is not None:
+        return earned and start < since + LAST and (start - since) % 4 == 0
     if start < FIRST:
         return start % 2 == 1
     return earned and start < LAST and start % 4 == 3

@@ -78,7 +78,9 @@ def signal_line(one: Mapping[str, Any]) -> str:
 
 
 def supernet_line(known: Mapping[str, Any]) -> str:
-    """Say how long a supernet was trained, and how it was split."""
+    """Say how long a supernet was trained, and how it was split, or why there is none."""
+    if known["failed"]:
+        return f"supernet: {known['failed']}"
     said = f"supernet: {known['epochs']} of {known['of']} epochs in {duration(known['seconds'])}"
     if known["not_split"]:
         return f"{said}, not split: {known['not_split']}"

@@ -193,7 +193,7 @@ def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tm
     event = run.history.events["warm start"]
     assert event["members"] == ["supernet"] and event["scored"] == 6 and len(event["picks"]) == 3
     scores = [value for name, value in run.history.events.items() if name.startswith("signals ")]
-    assert scores and all(set(score) == {"supernet"} for score in scores)
+    assert scores and all(set(score) == {"supernet", "zico"} for score in scores)
     assert "recipe.optimizer" in run.history.trials[1].config
 
     def known(tau: float, low: float, macs: float) -> list[Trust]:
@@ -203,6 +203,9 @@ def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tm
     assert has_say(known(0.5, 0.1, 0.4), "supernet")
     assert not has_say(known(0.5, 0.1, 0.6), "supernet")
     assert not has_say(known(0.5, -0.1, 0.4), "supernet")
+    proxy = Trust("zico", 0.6, 0.2, 0.9, 20)  # named in advance: it has to be better than that, too
+    assert not has_say([*known(0.5, 0.1, 0.4), proxy], "supernet")
+    assert outranked([*known(0.5, 0.1, 0.4), proxy], "supernet")
     # what is not known to be worth something is not yet known to be worth nothing
     assert not outranked(known(0.5, -0.1, 0.4), "supernet")
     assert outranked(known(0.5, 0.1, 0.6), "supernet") and outranked(known(-0.1, -0.5, -0.2), "supernet")
@@ -238,7 +241,8 @@ def test_one_that_is_not_trusted_is_split_and_scores_anew(small, tmp_path, doubt
         if signals := events.get(f"signals {trial.number}"):
             of = SupernetEstimator(folder.data, file=folder.supernet, signal="supernet")
             context = Context(seed=run.settings.seed, scratch=tmp_path)
-            assert dict(of.evaluate(design, Fidelity(), context).metrics) == signals  # by the halves
+            scored = of.evaluate(design, Fidelity(), context).metrics
+            assert scored["supernet"] == signals["supernet"]  # by the halves
     state = inherited(folder.supernet, folder.data, designs[0])
     group = Split.of(stored.values["halves"]).group(designs[0].config)
     assert state.keys() == designs[0].network(0).state_dict().keys()
@@ -247,6 +251,86 @@ def test_one_that_is_not_trusted_is_split_and_scores_anew(small, tmp_path, doubt
     assert all(any(_inside(tensor, value) for value in values.values()) for tensor in own)
     text = description(run, run.status())
     assert f", split by {split['path']}: " in text and "supernet: 2 of 2 epochs in " in text
+
+
+@pytest.fixture
+def misled(monkeypatch):
+    """Searches that soon find what untrained networks say to be worth nothing; supernets of a few epochs."""
+    from nas.plan import Finals
+
+    for name, value in {"SHORTEST": 1.0, "LEAST": 4, "MOST": 6, "PICKS": 3}.items():
+        monkeypatch.setattr(f"nas.warm_start.{name}", value)
+    for name, value in {"DOUBTFUL": 3, "ENOUGH": 1, "MOST": 5}.items():
+        monkeypatch.setattr(f"nas.pretraining.{name}", value)
+    monkeypatch.setattr("nas.pretraining.has_say", lambda known, signal: False)
+    monkeypatch.setattr("nas.plan.timed_ladder", lambda *others: (Fidelity(1),))
+    monkeypatch.setattr("nas.session.timed_finals", lambda numbers, *others: Finals(tuple(numbers[:1]), 2))
+
+
+def long_search(small: Path, out: Path, **options) -> nas.Run:
+    return nas.search(small, trials=8, budget="20m", constraints=[BOUND], trackers=[], out=out, **options)
+
+
+def test_it_is_called_for_where_untrained_networks_say_nothing(small, tmp_path, misled, monkeypatch):
+    monkeypatch.setattr("nas.warm_start.has_say", lambda known, signal: signal == "supernet")
+    events = (run := long_search(small, tmp_path / "run")).history.events
+    at = events["supernet called for"]["at"]
+    assert 3 <= at < 8 and events["supernet trained"]["epochs"] == 5
+    assert events["warm start"]["members"] == ["supernet"] and len(events["warm start"]["picks"]) == 3
+    told = {name: one for name, one in events.items() if name.startswith("signals ")}
+    assert {"signals 0", "signals 1"} <= told.keys()  # trials that were scored before, too
+    assert all("supernet" in one for one in told.values())
+    picks = [dict(one) for one in events["warm start"]["picks"]]
+    queued = run.history.queue[
+        events["warm start"]["queued"] :
+    ]  # its say begins with the next start, the best pick
+    assert queued and all(
+        queued[i] == {path: picks[i][path] for path in queued[i]} for i in range(len(queued))
+    )
+    signals = {one["signal"] for one in run.status()["signals"]}
+    assert signals == {"supernet", "zico", "parameters", "macs"}
+    assert "supernet: 5 of 5 epochs" in description(run, run.status())
+
+
+def test_one_that_is_called_for_in_vain_is_a_note(small, tmp_path, misled, monkeypatch):
+    def fails(self, *args, **options):
+        raise Failed("the supernet could not be trained: memory")
+
+    monkeypatch.setattr("nas.pretraining.Pretraining._trained", fails)
+    run = long_search(small, tmp_path / "run")
+    assert run.history.events["supernet called for"]["failed"] == "the supernet could not be trained: memory"
+    assert run.status()["state"] == "finished" and run.status()["trials"]["finished"] == 8
+    assert run.history.events["warm start"]["members"] != ["supernet"]
+    assert "could not be trained: memory" in description(run, run.status())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("of", [{"warm_start": "vote"}, {"strategy": "random"}, {"warm_start": "none"}])
+def test_who_says_what_is_to_be_asked_gets_no_supernet(small, tmp_path, misled, of):
+    assert "supernet called for" not in long_search(small, tmp_path / "run", **of).history.events
+
+
+@pytest.mark.slow
+def test_killed_after_it_was_called_for_it_goes_on(small, tmp_path, misled, monkeypatch):
+    def ends(self, *args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("nas.session.WarmStart.anew", ends)
+        long_search(small, tmp_path / "run")
+    before = nas.Run(tmp_path / "run").history.events
+    assert "supernet trained" in before and before["warm start"]["members"] != ["supernet"]
+    run = nas.resume(tmp_path / "run")
+    events = run.history.events
+    assert events["supernet called for"] == before["supernet called for"]
+    assert events["supernet trained"] == before["supernet trained"]
+    assert events["warm start"]["members"] == ["supernet"] and run.status()["state"] == "finished"
+
+
+@pytest.mark.slow
+def test_there_is_to_be_time_for_a_supernet_that_is_called_for(small, tmp_path, misled, monkeypatch):
+    monkeypatch.setattr("nas.pretraining.ENOUGH", 10**9)
+    assert "supernet called for" not in long_search(small, tmp_path / "run").history.events
 
 
 def _inside(tensor: torch.Tensor, whole: torch.Tensor) -> bool:

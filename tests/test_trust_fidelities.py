@@ -456,7 +456,7 @@ def test_rungs_are_compared_when_an_eighth_more_results_are_in_and_at_the_end(tm
     about = {"objectives": ["loss"], "constraints": [], "fidelities": LADDER}
     one.settings = SimpleNamespace(budget=None, trials=200, round=1, **about)
     one.folder = SimpleNamespace(checkpoints=tmp_path, best=tmp_path / "best", write_status=written.append)
-    one.warm_start = SimpleNamespace(begin=lambda budget: None, keep_up=list)
+    one.warm_start = SimpleNamespace(begin=lambda budget: None, keep_up=list, members=())
     one.time_left = SimpleNamespace(predict=lambda running: None)
     one.estimator, one.executor = Noisy(), executors.get("serial")(isolate=False)
     one.search_space = SimpleNamespace(decode=lambda config: config)

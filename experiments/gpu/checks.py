@@ -25,11 +25,14 @@ from estimators.dataset import Dataset, load, save
 from estimators.device import MEMORY_FORMAT, kernels, synchronize
 from estimators.estimator import Context, Fidelity, Result
 from estimators.score import FROM_LOGITS
+from estimators.sharing.paths import Paths
+from estimators.sharing.supernet import Plan, Supernet
 from estimators.split import Split
 from estimators.train import TrainEstimator
 from nas.executor import Limits, Task
 from nas.shortage import resident
 from nas.supervise import Child
+from nas.trust import taus
 from search_spaces.architecture import Design, SearchSpace, family
 from search_spaces.recipe import recipe_space
 
@@ -205,11 +208,11 @@ def out_of_memory(place: Place) -> str:
     for share in (0.6, 0.02):
         train._warm.clear()
         torch.cuda.empty_cache()
-        torch.cuda.set_per_process_memory_fraction((base + share * (peak - base)) / whole, place.device)
+        torch.cuda.set_per_process_memory_fraction((base + share * (peak - base)) / whole)
         try:
             found[share], folder = trained(place, design, place.gratings, f"memory-{share}", 1)
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, place.device)
+            torch.cuda.set_per_process_memory_fraction(1.0)
     assert found[0.6].error is None, f"six tenths of its memory: {found[0.6].error}"
     pieces = _pieces(folder.parent / "memory-0.6" / str(found[0.6].checkpoint))
     assert pieces > 1, "six tenths of its memory, and still in one piece"
@@ -325,6 +328,32 @@ def _timed(network: nn.Module, x: Tensor, device: torch.device, repeats: int = 3
     return 1e3 * (time.perf_counter() - began) / repeats
 
 
+def shared_weights(place: Place) -> str:
+    """A supernet learns in three precisions, goes on from its file, and scores as the CPU does on the same weights."""
+    space, plan = space_of("chain", (1, 8, 8), 1_222), Plan(3 if place.quick else 8)
+
+    def opened(precision: str, device: torch.device = place.device) -> Supernet:
+        file = place.folder / f"supernet-{precision}"
+        return Supernet(space, place.digits, plan, file, seed=1, device=str(device), precision=precision)
+
+    ends = []
+    for precision in ("bfloat16", "float16", "float32"):
+        half = opened(precision)
+        half.train(epochs=plan.epochs // 2)
+        net = opened(precision)
+        assert net.curve == half.curve, f"{precision}: {net.curve} was read, {half.curve} written"
+        net.train()
+        assert all(np.isfinite(net.curve)) and net.curve[-1] < net.curve[0], f"{precision}: {net.curve}"
+        ends.append(f"{precision} {net.curve[0]:.3f} to {net.curve[-1]:.3f}")
+    designs = next(Paths(each=10).draws(space, 7, epoch=1, horizon=1))
+    there = opened("float32", CPU)
+    a, b = (np.array([one.scorer().score(d)["loss"] for d in designs]) for one in (net, there))
+    gap = float(np.max(np.abs(a - b) / b))
+    assert gap < 0.01, f"scores are off by {gap} of the CPU's: {a} and {b}"
+    tau = float(taus(a, b, np.ones((1, len(a))))[0])
+    return f"losses {', '.join(ends)}; {len(a)} scores off by {gap:.1e} at most, tau {tau:.3f}"
+
+
 CHECKS: tuple[Callable[[Place], str], ...] = (
     same_passes,
     same_training,
@@ -332,5 +361,6 @@ CHECKS: tuple[Callable[[Place], str], ...] = (
     resumed,
     out_of_memory,
     latency_by_events,
+    shared_weights,
     several_workers,
 )

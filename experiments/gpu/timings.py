@@ -18,9 +18,12 @@ from estimators.cost.latency import latency
 from estimators.cost.memory import predict_memory
 from estimators.device import MEMORY_FORMAT, kernels, own_stream, synchronize
 from estimators.loop import Training
+from estimators.mix import Labels
 from estimators.optimizer import build_optimizer
 from estimators.proxy import proxies
 from estimators.resident import Images, resident
+from estimators.sharing.paths import Paths
+from estimators.sharing.supernet import Plan, Supernet
 from experiments.gpu.checks import CLASSES, SHAPE, Place, default, space_of, trained
 from experiments.throughput.networks import design
 from search_spaces.architecture import Design
@@ -314,6 +317,60 @@ def warm(place: Place) -> dict[str, str]:
     return found
 
 
+def supernet(place: Place) -> dict[str, str]:
+    """Milliseconds of steps of random designs on shared weights, of their own kernel by kernel, and of a score."""
+    found, few = {}, 2 if place.quick else 12
+    for name in ("chain",) if place.quick else ("chain", "mobile", "cell"):
+        space = space_of(name, SHAPE, 20_000)
+        net = Supernet(
+            space, place.gratings, Plan(1), place.folder / f"timed-{name}", device=str(place.device)
+        )
+        designs = next(Paths(each=few).draws(space, 1, epoch=1, horizon=1))
+        images = images_of(place)
+        z = torch.rand(net.recipe.batch_size, *SHAPE, device=place.device).contiguous(
+            memory_format=MEMORY_FORMAT
+        )
+        labels = Labels(images.y[: len(z)])
+        shares, own = [], []
+        for one in designs:
+            alone = Training(
+                one.network(0), net.recipe, net.training.standardise, device=place.device, dtype=net.dtype
+            )
+            alone.network.train()
+
+            def ours(one: Design = one) -> object:
+                return net.training.step(z, labels, 1.0, [one])  # noqa: B023
+
+            def theirs(alone: Training = alone) -> object:
+                return alone.step(z, labels, 1.0)  # noqa: B023
+
+            times = [median_seconds(place, step) for step in (ours, theirs)]
+            shares.append(times[0] / times[1])
+            own.append(1e3 * times[1])
+        scorer = net.scorer()
+        score = statistics.median(
+            median_seconds(place, lambda one=one, scorer=scorer: scorer.score(one))  # type: ignore[misc]
+            for one in designs
+        )
+        found[name] = (
+            f"{statistics.median(own):.2f} ms by itself, {statistics.median(shares):.2f} of that on shared weights "
+            f"({min(shares):.2f} to {max(shares):.2f}); a score {1e3 * score:.0f} ms"
+        )
+    return found
+
+
+def median_seconds(place: Place, work: Callable[[], object], repeats: int = 7) -> float:
+    """Return the median seconds of ``work`` after two runs that are not counted."""
+    taken = []
+    for _ in range(3 if place.quick else repeats + 2):
+        synchronize(place.device)
+        began = time.perf_counter()
+        work()
+        synchronize(place.device)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[2:])
+
+
 TIMINGS: tuple[Callable[[Place], Any], ...] = (
     throughput,
     break_even,
@@ -322,5 +379,6 @@ TIMINGS: tuple[Callable[[Place], Any], ...] = (
     memory,
     latencies,
     zero_cost,
+    supernet,
     warm,
 )

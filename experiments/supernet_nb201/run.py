@@ -1,10 +1,12 @@
 """A supernet of NAS-Bench-201 in a small skeleton: how its scores rank cells by the table's accuracy after 200 epochs.
 
-    python -m experiments.supernet_nb201.run --cifar FOLDER [--quick] [--kernels centre,apart]
+    python -m experiments.supernet_nb201.run --cifar FOLDER [--quick] [--variants centre,apart,split]
+    python -m experiments.supernet_nb201.run --cifar FOLDER --whole --device cuda [--epochs 150]
 
 ``FOLDER`` holds CIFAR-10 as train/ and test/ class folders; ``NAS_DATA`` names the folder of nb201_table.npz. Published
 one-shot supernets rank all cells at Kendall's tau 0.485, few-shot ones 0.551, and within the best tenth at -0.23 and
--0.08 (Zhao et al. 2021); counting MACs has 0.58. ``--quick`` trains two epochs, scores twelve cells and keeps nothing.
+-0.08 (Zhao et al. 2021); counting MACs has 0.58. ``--whole`` is the benchmark's own skeleton at 32 pixels, for a GPU.
+``--quick`` trains two epochs, scores twelve cells and keeps nothing.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from estimators.dataset import Dataset, load, save
 from estimators.device import keep_memory
 from estimators.estimator import Context, Fidelity
 from estimators.preprocess import to_shape
+from estimators.sharing.inherited import joined, open_supernet
 from estimators.sharing.paths import Paths
 from estimators.sharing.supernet import Plan, Supernet
 from estimators.split import Split
@@ -40,18 +43,40 @@ from search_spaces.spaces.cell import NAS_BENCH_201, Cell, Skeleton
 TABLE = Path(os.environ.get("NAS_DATA", ROOT / "../shared/data")) / "nb201_table.npz"
 COMMAND = "python -m experiments.supernet_nb201.run --cifar FOLDER"
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_nb201/run.py")
-SIDE, SKELETON = 16, Skeleton(width=8, cells=1, stages=3, reduction="residual", dropout=0.0)
-EPOCHS, SEED = 60, 0
+SEED = 0
 ALONE, ALONE_EPOCHS = 40, 20  # of the random cells, trained by themselves
 ALL, BEST = 300, 100  # random cells, and random ones of the best tenth of the table
+SPLIT = "split"  # half of the epochs together, a quarter for each half of the options that conflict most
 
 
-def small(folder: str, place: Path) -> Path:
-    """Save the images of ``folder`` at ``SIDE`` pixels in ``place``."""
+@dataclass(frozen=True)
+class Setting:
+    """In what a cell is repeated, and how a supernet of it is trained."""
+
+    side: int
+    skeleton: Skeleton
+    epochs: int
+    device: str = "cpu"
+    batch_size: int = 64
+
+    @property
+    def name(self) -> str:
+        """What results are kept under, beside the variant."""
+        return f"{self.skeleton.width} filters, {self.skeleton.cells} cells a stage, {self.side} pixels"
+
+
+SMALL = Setting(16, Skeleton(width=8, cells=1, stages=3, reduction="residual", dropout=0.0), 60)
+WHOLE = Setting(
+    32, Skeleton(width=16, cells=5, stages=3, reduction="residual", dropout=0.0), 150, "cuda", 256
+)
+
+
+def resized_to(side: int, folder: str, place: Path) -> Path:
+    """Save the images of ``folder`` at ``side`` pixels in ``place``."""
     whole = load(folder, seed=SEED)
 
     def resized(split: Split) -> Split:
-        x = to_shape(torch.from_numpy(np.array(split.x)), (3, SIDE, SIDE))
+        x = to_shape(torch.from_numpy(np.array(split.x)), (3, side, side))
         return Split(x.numpy(), split.y)
 
     parts = {name: resized(getattr(whole, name)) for name in ("train", "val", "test")}
@@ -59,10 +84,10 @@ def small(folder: str, place: Path) -> Path:
     return save(reduced, place)
 
 
-def space() -> SearchSpace:
-    """Return the space of cells in the small skeleton."""
-    shape = (3, SIDE, SIDE)
-    family = Cell(shape, 10, operations=NAS_BENCH_201, skeleton=SKELETON)
+def space(setting: Setting) -> SearchSpace:
+    """Return the space of cells in the skeleton of ``setting``."""
+    shape = (3, setting.side, setting.side)
+    family = Cell(shape, 10, operations=NAS_BENCH_201, skeleton=setting.skeleton)
     return SearchSpace(family, recipe_space(shape, 10, 9_000))
 
 
@@ -99,18 +124,37 @@ def designed(joint: SearchSpace, cell: Mapping[str, Any]) -> Design:
 
 
 def trained(
-    joint: SearchSpace, data: Path, folder: Path, kernels: str, epochs: int
-) -> tuple[Supernet, float]:
-    """Return the supernet, trained, and the CPU seconds of what was trained now."""
-    file = folder / f"nb201-{kernels}-{epochs}-{code_hash(*MEASURED)}.safetensors"
-    net = Supernet(joint, data, Plan(epochs, Paths(), kernels=kernels), file, seed=SEED, precision="float32")
+    joint: SearchSpace, data: Path, folder: Path, variant: str, setting: Setting
+) -> tuple[Path, float]:
+    """Return the file of the supernet, trained, and the CPU seconds of what was trained now."""
+    about = f"{setting.name} {setting.epochs}".replace(" ", "-").replace(",", "")
+    file = folder / f"nb201-{variant}-{about}-{code_hash(*MEASURED)}.safetensors"
+    kernels = "centre" if variant == SPLIT else variant
+    plan = Plan(setting.epochs, Paths(), recipe={"batch_size": setting.batch_size}, kernels=kernels)
+    options: dict[str, Any] = {"seed": SEED, "device": setting.device, "precision": "float32"}
     began = time.process_time()
-    net.train(
-        report=lambda epoch, metrics: print(
-            f"{kernels}: epoch {epoch}, loss {metrics['train_loss']:.3f}", flush=True
+
+    def train(file: Path, plan: Plan, **more: Any) -> Supernet:
+        net = Supernet(joint, data, plan, file, **options, **more)
+        net.train(
+            report=lambda epoch, metrics: print(
+                f"{file.name}: epoch {epoch}, loss {metrics['train_loss']:.3f}", flush=True
+            )
         )
-    )
-    return net, time.process_time() - began
+        return net
+
+    if variant != SPLIT:
+        train(file, plan)
+    elif not file.exists():
+        together, halves = file.with_suffix(".whole"), (file.with_suffix(".0"), file.with_suffix(".1"))
+        split = train(together, replace(plan, epochs=max(1, plan.epochs // 2))).split()
+        assert split is not None
+        print(f"split by {split.path}: {split.groups}, cosine {split.similarity:.3f}", flush=True)
+        for group, half in zip(split.groups, halves, strict=True):
+            paths = replace(plan.paths, only=(split.path, group))
+            train(half, replace(plan, epochs=max(1, plan.epochs // 4), paths=paths), parent=together)
+        joined(file, halves, split)
+    return file, time.process_time() - began
 
 
 def alone(record: Record, data: Path, rows: Sequence[tuple[int, Design, float]]) -> dict[int, float]:
@@ -149,7 +193,7 @@ def show_alone(
         ),
         (
             "the supernet with the same cells trained by themselves",
-            [one["accuracy"][p] for p in at],
+            [one["loss"][p] for p in at],
             accuracy,
         ),
         ("MACs with the same cells trained by themselves", [one["MACs"][p] for p in at], accuracy),
@@ -165,11 +209,16 @@ def tau(score: Sequence[float], truth: Sequence[float]) -> Interval:
     return interval(taus(np.asarray(score, float), np.asarray(truth, float), resamples(len(score))))
 
 
-def found_of(joint: SearchSpace, net: Supernet, counts: tuple[int, int], seconds: float) -> dict[str, Any]:
+def found_of(
+    joint: SearchSpace, data: Path, file: Path, setting: Setting, counts: tuple[int, int]
+) -> dict[str, Any]:
     """Return by kind of sample the table's accuracies, the supernet's scores, and what is free."""
-    scorer, found = net.scorer(), dict[str, Any]()
+    found = dict[str, Any]()
     for kind, rows in sampled(joint, counts).items():
-        scores = [scorer.score(design) for _, design, _ in rows]
+        scores = [
+            open_supernet(file, data, design, setting.device).score(design, noise=True)
+            for _, design, _ in rows
+        ]
         found[kind] = {
             "rows": [row for row, _, _ in rows],
             "truth": [accuracy for _, _, accuracy in rows],
@@ -177,46 +226,67 @@ def found_of(joint: SearchSpace, net: Supernet, counts: tuple[int, int], seconds
             "loss": [-one["loss"] for one in scores],
             "MACs": [design.macs for _, design, _ in rows],
         }
-    return {"samples": found, "seconds": seconds, "loss": net.curve[-1]}
+    return found
 
 
-def show(record: Record, kernels: str, samples: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+def show(
+    record: Record, about: str, samples: Mapping[str, Mapping[str, Sequence[float]]], command: str
+) -> None:
     """Keep tau of the supernet and of MACs in each sample, beside what was published."""
     published = {"all": "published 0.485 one-shot, 0.551 few-shot", "best tenth": "published -0.23, -0.08"}
     for kind, one in samples.items():
-        for what in ("accuracy", "loss", "MACs"):
+        for what in ("loss", "accuracy", "MACs"):
             value = tau(one[what], one["truth"])
-            about = f"{len(one['truth'])} cells of {kind}, kernels {kernels}: tau of {what}"
+            claim = f"{about}: {len(one['truth'])} cells of {kind}: tau of {what}"
             bar = f"reported; {published[kind]}; 90 % {value.low:.2f} to {value.high:.2f}"
-            print(f"{about}: {value}", flush=True)
-            record.show(about, value.value, bar, True, seeds=[SEED], command=COMMAND)
+            print(f"{claim}: {value}", flush=True)
+            record.show(claim, value.value, bar, True, seeds=[SEED], command=command)
+
+
+def quick(cifar: str, place: Path) -> None:
+    """Do all of it at a small size."""
+    setting = replace(SMALL, epochs=2)
+    joint, data = space(setting), resized_to(setting.side, cifar, place / "data")
+    file, seconds = trained(joint, data, place, "centre", setting)
+    for kind, one in found_of(joint, data, file, setting, (12, 6)).items():
+        print(f"{kind}: tau {tau(one['loss'], one['truth'])} after two epochs, {seconds:.0f} s")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cifar", required=True, help="folder of CIFAR-10 as train/ and test/ class folders")
-    parser.add_argument("--kernels", default="centre,apart")
+    parser.add_argument("--variants", default=f"centre,apart,{SPLIT}")
+    parser.add_argument("--whole", action="store_true", help="in the skeleton of the benchmark itself")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, ...; by default the CPU, with --whole a GPU")
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_memory()
-    joint = space()
     with tempfile.TemporaryDirectory(prefix="nas-") as place:
-        data = small(options.cifar, Path(place) / "data")
         if options.quick:
-            net, seconds = trained(joint, data, Path(place), "centre", 2)
-            for kind, one in found_of(joint, net, (12, 6), seconds)["samples"].items():
-                print(f"{kind}: tau {tau(one['accuracy'], one['truth'])} after two epochs, {seconds:.0f} s")
+            quick(options.cifar, Path(place))
             return
+        setting = WHOLE if options.whole else SMALL
+        setting = replace(
+            setting, epochs=options.epochs or setting.epochs, device=options.device or setting.device
+        )
+        command = COMMAND + (f" --whole --epochs {setting.epochs}" if options.whole else "")
+        joint, data = space(setting), resized_to(setting.side, options.cifar, Path(place) / "data")
         record, folder = Record(__file__, *MEASURED), cache.place() / "supernet_nb201"
         folder.mkdir(parents=True, exist_ok=True)
-        for kernels in options.kernels.split(","):
-            if record.run(kernels) is None:
-                net, seconds = trained(joint, data, folder, kernels, EPOCHS)
-                record.add(kernels, found_of(joint, net, (ALL, BEST), seconds))
-            show(record, kernels, record.run(kernels)["samples"])
-        own = alone(record, data, sampled(joint, (ALL, BEST))["all"][:ALONE])
-        show_alone(record, own, record.run(options.kernels.split(",")[0])["samples"])
+        for variant in options.variants.split(","):
+            about = f"{setting.name}, {variant}, {setting.epochs} epochs"
+            if record.run(about) is None:
+                file, seconds = trained(joint, data, folder, variant, setting)
+                samples = found_of(joint, data, file, setting, (ALL, BEST))
+                card = torch.cuda.get_device_name() if setting.device.startswith("cuda") else None
+                record.add(about, {"samples": samples, "seconds": seconds, "device": card})
+            show(record, about, record.run(about)["samples"], command)
+        if not options.whole:
+            own = alone(record, data, sampled(joint, (ALL, BEST))["all"][:ALONE])
+            first = f"{setting.name}, {options.variants.split(',')[0]}, {setting.epochs} epochs"
+            show_alone(record, own, record.run(first)["samples"])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ Trainings are appended to ``truth-SPACE.jsonl`` one by one; supernets lie in the
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -19,10 +20,14 @@ import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from torch.nn.functional import cross_entropy
 
 from estimators import cache
+from estimators.batches import epoch_batches
 from estimators.dataset import open_saved
 from estimators.device import keep_memory
+from estimators.loop import Training
+from estimators.resident import resident
 from estimators.sharing.inherited import joined, open_supernet
 from estimators.sharing.paths import Paths
 from estimators.sharing.supernet import Plan, Supernet
@@ -43,12 +48,15 @@ from experiments.supernet_rank.truth import (
     train,
 )
 from search_spaces.architecture import SearchSpace
+from search_spaces.recipe import Recipe
 
 HERE = Path(__file__).parent
 COMMAND = "python -m experiments.supernet_rank.run"
 PROXY = "zico"  # named before any supernet was trained: the best single one of experiments/proxies
 TRAININGS = 10  # designs whose training a supernet may cost
 PASSES = 48  # of one candidate a step: they fit into that with what drawing and lending cost
+STEPS, RATE = 16, 0.3  # of a design's own training, what a score may cost; and the share of its learning rate
+VALIDATED = 1_000  # images by which its loss after them is told
 WARMED = 20  # designs that are trained from inherited weights
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_rank/truth.py")
 SPLIT, WITHOUT_NOISE = "split", "without noise"
@@ -157,6 +165,30 @@ def free(name: str, data: Path, number: int) -> dict[str, list[float]]:
     return found
 
 
+def begun(name: str, data: Path, number: int) -> dict[str, Any]:
+    """Return the loss of each design after ``STEPS`` steps of its own training, and the median seconds that took."""
+    found, each = {}, []
+    images = resident(str(data), "cpu", open_saved(data).shape)
+    for known in designs(name, open_saved(data), number):
+        start, recipe = time.process_time(), Recipe.parse(known.design.recipe)
+        standardise = images.standardise.of_kind(recipe.normalize)
+        network = known.design.network(0)
+        training = Training(network, recipe, standardise, device=torch.device("cpu"), dtype=torch.float32)
+        feed = epoch_batches(
+            images.train, torch.arange(len(images.train)), recipe, standardise, 5, device=torch.device("cpu")
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(1)
+            training.network.train()
+            for z, labels in itertools.islice(feed, STEPS):
+                training.step(z, labels, RATE)
+            with torch.no_grad():
+                logits = training.network(standardise(images.val.x[:VALIDATED])).float()
+        found[str(known.number)] = [float(cross_entropy(logits, images.val.y[:VALIDATED].long()))]
+        each.append(time.process_time() - start)
+    return {"scores": found, "each": float(np.median(each))}
+
+
 class Shown:
     """Truth and scores of one space, and what they show."""
 
@@ -186,8 +218,13 @@ class Shown:
         """Keep an interval that has no bar."""
         self.claim(f"{text} (90 % {found.low:.3f} to {found.high:.3f})", found.value, "reported", True)
 
-    def everything(self, supernets: Mapping[str, Mapping[str, Any]], counted: Mapping[str, Any]) -> None:
-        """Show the supernet against the ceiling and against what is free, then its variants."""
+    def everything(
+        self,
+        supernets: Mapping[str, Mapping[str, Any]],
+        counted: Mapping[str, Any],
+        begun: Mapping[str, Any],
+    ) -> None:
+        """Show the supernet against the ceiling, what is free and what costs as much, then its variants."""
         truth, two = self.truth, self.truth.shape[1] == 2
         single = supernets["single"]
         self.scatter(single, counted)
@@ -204,6 +241,10 @@ class Shown:
             more = interval(own - other)
             text = f"tau of the supernet less that of {what}, lower end of 90 %"
             self.claim(text, more.low, "> 0", more.low > 0)
+        short = tau(self.of(begun["scores"], 0, -1), truth)
+        about = f"{STEPS} steps of a design's own training, {begun['each'] / self.seconds:.1%} of it"
+        self.reported(f"tau of the loss after {about}", interval(short))
+        self.reported(f"tau of the supernet less that after {STEPS} steps", interval(own - short))
         best, between = top(self.of(single["scores"], LOSS, -1), truth)
         self.reported("tau of the supernet in the best third", best)
         if between is not None:
@@ -251,8 +292,11 @@ def space_shown(name: str, record: Record, data: Path, only: list[str]) -> None:
             record.add(f"{name}: {variant}", found)
     if record.run(f"{name}: free") is None:
         record.add(f"{name}: free", {"scores": free(name, data, number)})
+    if record.run(f"{name}: begun") is None:
+        record.add(f"{name}: begun", begun(name, data, number))
     supernets = {v: found for v in VARIANTS if (found := record.run(f"{name}: {v}")) is not None}
-    Shown(record, name, rows(truth)).everything(supernets, record.run(f"{name}: free")["scores"])
+    counted, short = record.run(f"{name}: free")["scores"], record.run(f"{name}: begun")
+    Shown(record, name, rows(truth)).everything(supernets, counted, short)
     if name == "mobile":
         warm(name, record, data, folder)
 
