@@ -45,6 +45,7 @@ DOUBTFUL = 24  # trials with which the vote of untrained networks is compared be
 COUNTED = 30  # epochs under a budget of trials
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 LEAST, MOST = 5, 300
+LEARNED = 1_000  # steps after which fewer epochs will do: `chain` was ranked no better after 4,500 (experiments/LOG.md)
 PIECES = 20  # parts in which it is trained
 SAMPLE = 16  # designs by whose predicted seconds the epochs are planned
 BESIDES = 1.2  # times the seconds of trainings of the same designs that an epoch is planned to take
@@ -106,8 +107,18 @@ class Pretraining:
             epochs = int(SHARES[self.role] * seconds / self._epoch_seconds())
         except Failed:
             return False
-        steps = epochs * self.durations.images / Recipe.parse(default.recipe).batch_size
-        return epochs >= LEAST and steps >= ENOUGH
+        return epochs >= self._least and epochs * self._steps >= ENOUGH
+
+    @property
+    def _steps(self) -> float:
+        """Steps of an epoch."""
+        recipe = self.search_space.decode(self.search_space.space.default()).recipe
+        return self.durations.images / Recipe.parse(recipe).batch_size
+
+    @property
+    def _least(self) -> int:
+        """The least epochs: ``LEAST``, or as many as ``LEARNED`` steps take if these are fewer."""
+        return min(LEAST, math.ceil(LEARNED / self._steps))
 
     def _lost(self) -> None:
         """Have it trained from the start: its file is gone. It was whole, or is from now on."""
@@ -149,7 +160,7 @@ class Pretraining:
         began, whole = self.study.seconds, self.study.history.events[EVENT]
         allowed = None if seconds is None else SPLIT_SHARE * seconds
         if self._epochs_of_half(allowed) < self._least_of_half:
-            return {"failed": f"the time is too short for {LEAST} epochs of each half"}
+            return {"failed": f"the time is too short for {self._least} epochs of each half"}
         finding = SupernetSplitting(
             self.folder.data,
             self.search_space,
@@ -168,7 +179,7 @@ class Pretraining:
             return {**row, "epochs": self._epochs_of_half(None), "seconds": None}
         left = allowed - (self.study.seconds - began)
         if (epochs := self._epochs_of_half(left)) < self._least_of_half:
-            return {"failed": f"the time is too short for {LEAST} epochs of each half"}
+            return {"failed": f"the time is too short for {self._least} epochs of each half"}
         return {**row, "epochs": epochs, "seconds": round(left / 2, 3)}
 
     def _epochs_of_half(self, seconds: float | None) -> int:
@@ -181,8 +192,8 @@ class Pretraining:
 
     @property
     def _least_of_half(self) -> int:
-        """The least epochs of a half: where the whole is planned for fewer than twice ``LEAST``, half of its own."""
-        return int(min(LEAST, max(1, self.study.history.events[EVENT]["epochs"] // 2)))
+        """The least epochs of a half: where the whole is planned for fewer than twice as many, half of its own."""
+        return int(min(self._least, max(1, self.study.history.events[EVENT]["epochs"] // 2)))
 
     def _halved(self, plan: Mapping[str, Any]) -> dict[str, Any]:
         """Train the halves that ``plan`` says and put them in the place of the whole; return what they took."""
@@ -223,9 +234,9 @@ class Pretraining:
             self.study.note(name, plan)
             if result.stopped:
                 break
-        if plan["reached"] < min(LEAST, plan["epochs"]):
+        if plan["reached"] < (least := min(self._least, plan["epochs"])):
             raise Failed(
-                f"{plan['reached']} epochs of the supernet ended in {plan['spent']:.0f} s, and {LEAST} are the least; "
+                f"{plan['reached']} epochs of the supernet ended in {plan['spent']:.0f} s, and {least} are the least; "
                 "give a longer --budget, or the estimator 'train'"
             )
         return plan
@@ -266,10 +277,10 @@ class Pretraining:
         allowed = SHARES[self.role] * seconds
         epoch = self._epoch_seconds()
         epochs = min(MOST, int(allowed / epoch))
-        if epochs < LEAST:
+        if epochs < self._least:
             raise Failed(
-                f"an epoch of the supernet takes about {epoch:.0f} s here, and {LEAST} are the least: that is "
-                f"{LEAST * epoch / allowed:.1f} times what it may have; give a --budget so much longer, or the "
+                f"an epoch of the supernet takes about {epoch:.0f} s here, and {self._least} are the least: that is "
+                f"{self._least * epoch / allowed:.1f} times what it may have; give a --budget so much longer, or the "
                 "estimator 'train'"
             )
         return {"epochs": epochs, "seconds": SLACK * allowed}

@@ -1,6 +1,7 @@
 """Searches with a supernet: it is trained first, its scores search, and final trainings inherit its weights."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from estimators.train import TrainEstimator, evaluate_split, standardisation, tr
 from nas.calibration import Failed
 from nas.front import _search_space
 from nas.joint import default_alone, joint_space
+from nas.pretraining import Pretraining
 from nas.trust import Trust, has_say, outranked
 from nas.warm_start import members_of
 from nas.wording import description
@@ -83,8 +85,6 @@ def test_killed_while_it_is_trained_it_goes_on_with_the_time_that_is_left(
         if len(parts) == 2:
             raise KeyboardInterrupt
         return part(self, plan)
-
-    from nas.pretraining import Pretraining
 
     part = Pretraining._part
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -440,6 +440,15 @@ def test_a_supernet_without_time_says_how_much_it_needs(small, tmp_path, monkeyp
         Failed, match=r"an epoch of the supernet takes about 10000 s here.*give a --budget so much longer"
     ):
         nas.search(small, budget="2m", trackers=[], out=tmp_path / "run", estimator="supernet")
+
+
+@pytest.mark.parametrize(("images", "least"), [(600, 5), (6_400, 5), (32_000, 2), (640_000, 1)])
+def test_of_many_images_fewer_epochs_are_enough(saved, monkeypatch, images, least):
+    one = Pretraining.__new__(Pretraining)
+    one.search_space, one.durations = joint_space(open_saved(saved), "chain"), SimpleNamespace(images=images)
+    batch = one.search_space.space.default()["recipe.batch_size"]
+    one.durations.images *= batch / 64
+    assert one._least == least
 
 
 def test_the_default_alone_has_the_same_paths():
