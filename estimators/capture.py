@@ -3,7 +3,8 @@
 A small network's step is some hundreds of kernels of a few microseconds, and Python launches them more slowly than a
 GPU runs them. The recording takes about as long as a step and waits for the device once. A graph runs the same kernels
 on the same addresses: what goes in is copied to where it was recorded. What cannot be recorded (an op that waits for
-the device, memory for both forms of the step) is run step by step as before.
+the device, memory for both forms of the step) is run step by step as before. That is found out before, as far as it can
+be: a recording that fails half way leaves the device's random numbers recording, and they have to be mended.
 """
 
 import warnings
@@ -101,10 +102,14 @@ class Replay:
         return self._recorded if fits else None
 
     def _record(self, z: Tensor, labels: Labels) -> None:
+        if not has_room(z.device):
+            self.give_up()
+            return
         try:
             self._recorded = Recorded(self._work, z, labels, self._network)
         except RuntimeError:  # out of memory is one
             self.give_up()
+            mend(z.device)
 
     def forget(self) -> None:
         """Free the graph and its memory; the next step records another one."""
@@ -114,3 +119,31 @@ class Replay:
     def give_up(self) -> None:
         """Free the graph and its memory, and record no other."""
         self._enabled, self._recorded = False, None
+
+
+def has_room(device: torch.device) -> bool:
+    """Return whether ``device`` has memory for a step beside what this process holds of it.
+
+    A recording can take none of what is kept from freed tensors. A step needs what the largest one so far had more than
+    is held between steps.
+    """
+    need = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    if _free(device) < need:
+        torch.cuda.empty_cache()
+    return _free(device) >= need
+
+
+def _free(device: torch.device) -> float:
+    """Return the bytes that this process may still take of ``device``."""
+    free, whole = torch.cuda.mem_get_info(device)
+    share = getattr(torch.cuda, "get_per_process_memory_fraction", None)  # torch 2.8
+    if share is None:
+        return float(free)
+    return min(float(free), float(share(device)) * whole - torch.cuda.memory_reserved(device))
+
+
+def mend(device: torch.device) -> None:
+    """Let ``device`` give random numbers again after a recording that failed: with a copy of their state."""
+    generator = torch.cuda.default_generators[device.index]
+    generator.graphsafe_set_state(generator.clone_state())
+    torch.cuda.empty_cache()

@@ -13,11 +13,15 @@ from estimators.loop import Training
 from estimators.mix import Labels
 from estimators.preprocess import Standardise
 
+HAS_ROOM = capture.has_room
+
 
 @pytest.fixture(autouse=True)
 def no_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
+    monkeypatch.setattr(capture, "has_room", lambda device: True)
+    monkeypatch.setattr(capture, "mend", lambda device: None)
 
 
 class Kept:
@@ -92,8 +96,48 @@ def test_what_cannot_be_recorded_is_tried_once(monkeypatch: pytest.MonkeyPatch) 
         tries.append(arguments)
         raise RuntimeError("operation not permitted when stream is capturing")
 
+    mended = []
     monkeypatch.setattr(capture, "Recorded", refuse)
+    monkeypatch.setattr(capture, "mend", mended.append)
     assert trained(replayed=True)[1] == trained(replayed=False)[1] and len(tries) == 1
+    assert mended == [CPU]
+
+
+def test_what_there_is_no_memory_for_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capture, "has_room", lambda device: False)
+    monkeypatch.setattr(capture, "Recorded", None)  # to call it would be an error
+    assert trained(replayed=True)[1] == trained(replayed=False)[1]
+
+
+@pytest.mark.parametrize(
+    ("free", "share", "kept", "room"),
+    [
+        (200, 1.0, 0, True),
+        (80, 1.0, 0, False),
+        (80, 1.0, 30, True),
+        (500, 0.25, 0, True),
+        (500, 0.2, 0, False),
+    ],
+)
+def test_there_is_to_be_memory_for_a_step_beside_what_is_held(monkeypatch, free, share, kept, room):
+    """A step of 100 bytes on a device of 1,000: 150 are reserved and ``kept`` ones are given back."""
+    state = {"free": free, "reserved": 150}
+
+    def give_back():
+        state["free"] += kept
+        state["reserved"] -= kept
+
+    for name, value in {
+        "max_memory_allocated": lambda device: 220,
+        "memory_allocated": lambda device: 120,
+        "mem_get_info": lambda device: (state["free"], 1_000),
+        "memory_reserved": lambda device: state["reserved"],
+        "get_per_process_memory_fraction": lambda device: share,
+        "empty_cache": give_back,
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, value, raising=False)
+    monkeypatch.setattr(capture, "has_room", HAS_ROOM)
+    assert capture.has_room(torch.device("cuda:0")) is room
 
 
 def test_a_batch_in_pieces_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from estimators import loop
+from estimators import capture, loop
 from estimators.batches import epoch_batches
 from estimators.dataset import load, save
 from estimators.device import kernels, own_stream
@@ -111,19 +111,26 @@ def steps(recipe, dtype, *, recorded, on="cuda"):
     return training, losses
 
 
+def distance(a, b):
+    """Of two lists of tensors, the square root of the sum of squares."""
+    return sum(float((x - y).double().square().sum()) for x, y in zip(a, b, strict=True)) ** 0.5
+
+
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 @pytest.mark.parametrize("more", [{}, {"mix": "mixup", "clip": 0.5, "ema": 0.9, "balance": True}])
 def test_recorded_steps_are_those_taken_one_by_one(optimizer, precision, more, monkeypatch):
-    """In float32 without TF32, whose kernels differ between the two: adaptive optimizers make much of the least."""
+    """They part by little of the way they went: adaptive optimizers make much of the least difference.
+
+    In float32 without TF32, whose kernels are others while a graph is recorded.
+    """
     monkeypatch.setattr(loop, "kernels", lambda exact: kernels(exact=precision == torch.float32, tuned=False))
     recipe = Recipe(optimizer, 1e-3, momentum=0.9, batch_size=32, augment="flip-crop", **more)
     (one, losses), (other, others) = (steps(recipe, precision, recorded=flag) for flag in (True, False))
     assert losses == pytest.approx(others, rel=1e-3)
-    for mine, theirs in zip(
-        one.scored.state_dict().values(), other.scored.state_dict().values(), strict=True
-    ):
-        torch.testing.assert_close(mine, theirs, rtol=1e-2, atol=1e-3)
+    mine, theirs = (list(training.scored.cuda().parameters()) for training in (one, other))
+    start = list(small_network().cuda().parameters())
+    assert distance(mine, theirs) < 0.05 * distance(theirs, start)
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -143,6 +150,35 @@ def test_a_step_is_recorded_unless_it_waits_for_the_device(waits):
     with own_stream(device):
         losses = [float(training.step(*batch, 1.0)) for _ in range(8)]
     assert training.replay.recorded is not waits and np.isfinite(losses).all()
+    assert nn.functional.dropout(torch.ones(64, device=device), 0.5).sum() > 0
+
+
+def test_a_recording_that_fails_for_memory_leaves_random_numbers(monkeypatch):
+    """As where another process has just taken what there was: the check before cannot see it."""
+    device, recipe = torch.device("cuda"), Recipe("adamw", 1e-3, batch_size=32, augment="none")
+    monkeypatch.setattr(capture, "has_room", lambda device: True)
+    training = Training(
+        small_network(dropout=0.2), recipe, Standardise.identity(3), device=device, dtype=torch.float32
+    )
+
+    class Full(capture.Recorded):
+        def __init__(self, work, *others):
+            def fails(z, labels):
+                loss = work(z, labels)
+                torch.cuda.synchronize()  # what no graph can hold: the recording ends badly
+                return loss
+
+            super().__init__(fails, *others)
+
+    monkeypatch.setattr(capture, "Recorded", Full)
+    batch = (
+        torch.zeros(32, 3, 16, 16, device=device),
+        Labels(torch.zeros(32, dtype=torch.int64, device=device)),
+    )
+    training.network.train()
+    with own_stream(device):
+        losses = [float(training.step(*batch, 1.0)) for _ in range(8)]
+    assert not training.replay.recorded and np.isfinite(losses).all()
     assert nn.functional.dropout(torch.ones(64, device=device), 0.5).sum() > 0
 
 

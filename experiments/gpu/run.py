@@ -21,13 +21,13 @@ from typing import Any
 
 import torch
 
-from experiments.gpu.checks import CHECKS, Place
+from experiments.gpu.checks import CHECKS, LAST, Place
 from experiments.gpu.timings import TIMINGS
-from experiments.record import ROOT, Record
+from experiments.record import ON_A_GPU, ROOT, Record
 
 COMMAND = "python -m experiments.gpu.run"
 SECONDS = 460.0  # of the eight minutes
-ALL = ("estimators", "search_spaces", "nas/executor.py", "nas/supervise.py", "tests/test_gpu.py")
+ALL = ("estimators", *ON_A_GPU, "search_spaces", "nas/executor.py", "nas/supervise.py", "tests/test_gpu.py")
 ALONE = (  # without shared weights, which most parts have nothing to do with
     *(
         f"estimators/{path.name}"
@@ -96,7 +96,9 @@ def main() -> int:
         device = torch.device("cpu" if options.quick else "cuda")
         place = Place(device, Path(folder), options.quick)
         works: dict[str, Callable[[], Any]] = {} if options.quick else {"tests": tests}
-        works |= {work.__name__: lambda work=work: work(place) for work in (*CHECKS, *TIMINGS)}  # type: ignore[misc]
+        works |= {
+            work.__name__: lambda work=work: work(place) for work in (*CHECKS, *TIMINGS, LAST)
+        }  # type: ignore[misc]
         only = (
             options.only.split(",")
             if options.only

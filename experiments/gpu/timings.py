@@ -270,7 +270,7 @@ def memory(place: Place) -> dict[str, str]:
         joint = space_of(name, SHAPE, 20_000)
         for number in range(1 if place.quick else 3):
             one = joint.decode(joint.space.sample(rng))
-            result, _ = trained(place, one, place.gratings, f"peak-{name}-{number}", 1, metrics=("memory",))
+            result, _ = trained(place, one, place.few, f"peak-{name}-{number}", 1, metrics=("memory",))
             if result.error is not None:
                 lines[f"{name} {number}"] = result.error
                 continue
