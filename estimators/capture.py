@@ -9,7 +9,7 @@ be: a recording that fails half way leaves the device's random numbers recording
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,7 @@ class Replay:
         self._work, self._network, self._batch_size = work, network, batch_size
         self._enabled, self._warm = enabled, 0
         self._recorded: Recorded | None = None
+        self._taken = 0.0  # bytes that the last step before the recording took, one after the other
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -74,7 +75,8 @@ class Replay:
         if not self._enabled or self._warm != WARM or self.recorded:
             yield
             return
-        before = torch.cuda.get_sync_debug_mode()
+        device = next(self._network.parameters()).device
+        before, taken = torch.cuda.get_sync_debug_mode(), _taken(device)
         with warnings.catch_warnings(record=True) as heard:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
@@ -82,6 +84,7 @@ class Replay:
                 yield
             finally:
                 torch.cuda.set_sync_debug_mode(before)
+        self._taken = _taken(device) - taken
         if any("synchroniz" in str(warning.message) for warning in heard):
             self.give_up()
 
@@ -102,7 +105,7 @@ class Replay:
         return self._recorded if fits else None
 
     def _record(self, z: Tensor, labels: Labels) -> None:
-        if not has_room(z.device):
+        if not has_room(z.device, self._taken):
             self.give_up()
             return
         try:
@@ -121,16 +124,29 @@ class Replay:
         self._enabled, self._recorded = False, None
 
 
-def has_room(device: torch.device) -> bool:
-    """Return whether ``device`` has memory for a step beside what this process holds of it.
+_failed: set[torch.device] = (
+    set()
+)  # of this process: its allocator takes what failed there for still recording
 
-    A recording can take none of what is kept from freed tensors. A step needs what the largest one so far had more than
-    is held between steps.
+
+def has_room(device: torch.device, taken: float) -> bool:
+    """Return whether a step can be recorded on ``device``: there is memory for it beside what this process holds.
+
+    A recording can take none of what is kept from freed tensors. A step needs no more than it takes one after the other
+    (``taken``), nor than the most that was held so far beyond what is held between steps.
     """
-    need = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    if device in _failed:
+        return False
+    most = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    need = min(float(most), taken)
     if _free(device) < need:
         torch.cuda.empty_cache()
     return _free(device) >= need
+
+
+def _taken(device: torch.device) -> float:
+    """Return the bytes that tensors of this process have taken of ``device``, freed ones included."""
+    return float(torch.cuda.memory_stats(device).get("allocated_bytes.all.allocated", 0))
 
 
 def _free(device: torch.device) -> float:
@@ -143,7 +159,11 @@ def _free(device: torch.device) -> float:
 
 
 def mend(device: torch.device) -> None:
-    """Let ``device`` give random numbers again after a recording that failed: with a copy of their state."""
-    generator = torch.cuda.default_generators[device.index]
-    generator.graphsafe_set_state(generator.clone_state())
-    torch.cuda.empty_cache()
+    """Let ``device`` give random numbers again after a recording that failed, and have none tried there any more.
+
+    A copy of the generator's state does not record. What torch lacks for that must not end the training.
+    """
+    _failed.add(device)
+    with suppress(AttributeError, RuntimeError):
+        generator = torch.cuda.default_generators[device.index]
+        generator.graphsafe_set_state(generator.clone_state())

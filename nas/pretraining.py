@@ -1,7 +1,7 @@
 """A supernet, trained where its scores are asked for: as the estimator, or as a signal beside others.
 
-That is before the search; under ``auto`` it is called for in the midst of one whose untrained networks have been
-measured to say nothing, if ``ENOUGH`` steps fit into a small share of the time that is left.
+That is before the search; under ``auto`` it is called for early in one whose untrained networks have not been shown to
+say anything, if ``ENOUGH`` steps fit into a small share of the time that is left.
 
 Its share of the search's time is planned once, from what designs are predicted to take, and stored; a resume goes on
 with the file, epoch by epoch. With a budget of trials alone its epochs are a number, so that no clock has a say.
@@ -41,7 +41,9 @@ SHARES = {"estimator": 0.5, "signal": 0.25, "called": 0.1}
 ENOUGH = (
     4_500  # steps after which one ranks `mobile` nearly as a second training does (experiments/supernet_rank)
 )
-DOUBTFUL = 24  # trials with which the vote of untrained networks is compared before a supernet is called for
+# trials with which the vote of untrained networks is compared before a supernet is called for, the tau that it is then
+# below, and the start after which none is called for any more
+DOUBTFUL, POOR, LATEST = 24, 0.3, 64
 COUNTED = 30  # epochs under a budget of trials
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 LEAST, MOST = 5, 300
@@ -96,15 +98,17 @@ class Pretraining:
     def wanted(self, known: Sequence[Trust], seconds: float | None) -> bool:
         """Return whether to train it in the midst of a search, of which ``seconds`` are left.
 
-        That is where the vote of untrained networks was compared with ``DOUBTFUL`` trials and has no say, and there is
-        time for ``ENOUGH`` steps.
+        That is where the vote of untrained networks was compared with ``DOUBTFUL`` trials, has no say and a tau below
+        ``POOR``, not many designs were begun, and there is time for ``ENOUGH`` steps.
         """
-        compared = any(one.signal == VOTE and one.n >= DOUBTFUL for one in known)
+        vote = next((one for one in known if one.signal == VOTE and one.n >= DOUBTFUL), None)
+        if vote is None or has_say(known, VOTE) or vote.tau >= POOR or seconds is None:
+            return False
         default = self.search_space.decode(self.search_space.space.default())
-        if not compared or has_say(known, VOTE) or seconds is None or default.graph is None:
+        if self.study.history.starts > LATEST or default.graph is None:
             return False
         try:
-            epochs = int(SHARES[self.role] * seconds / self._epoch_seconds())
+            epochs, _ = self._epochs(seconds)
         except Failed:
             return False
         return epochs >= self._least and epochs * self._steps >= ENOUGH
@@ -132,7 +136,7 @@ class Pretraining:
     def doubted(self, known: Sequence[Trust]) -> bool:
         """Return whether the picks of a whole supernet have been measured to be worth no more than what is free."""
         events = self.study.history.events
-        whole = self.role != "estimator" and DONE in events and SPLIT not in events
+        whole = self.role == "signal" and DONE in events and SPLIT not in events
         return whole and outranked(known, SUPERNET)
 
     def split(self, seconds: float | None) -> bool:
@@ -227,7 +231,7 @@ class Pretraining:
             result = self._part(plan, paths, file, parent)
             if result.error is not None:
                 raise Failed(
-                    f"the supernet could not be trained: {result.error}; use another space, or the estimator 'train'"
+                    f"the supernet could not be trained: {result.error}{self._instead('use another space')}"
                 )
             reached = int(result.metrics["epochs"])
             plan = {**plan, "reached": reached, "spent": round(plan["spent"] + result.seconds, 3)}
@@ -236,16 +240,30 @@ class Pretraining:
                 break
         if plan["reached"] < (least := min(self._least, plan["epochs"])):
             raise Failed(
-                f"{plan['reached']} epochs of the supernet ended in {plan['spent']:.0f} s, and {least} are the least; "
-                "give a longer --budget, or the estimator 'train'"
+                f"{plan['reached']} epochs of the supernet ended in {plan['spent']:.0f} s, and {least} are the least"
+                + self._instead("give a longer --budget")
             )
         return plan
 
+    def _instead(self, advice: str) -> str:
+        """Return what to do, as the end of a message: nothing where nobody asked for a supernet."""
+        return (
+            "; the search goes on without"
+            if self.role == "called"
+            else f"; {advice}, or the estimator 'train'"
+        )
+
     def _prolonged(self, plan: Mapping[str, Any], seconds: float | None) -> Mapping[str, Any]:
-        """Return ``plan`` with the time that it may have of a search of ``seconds`` more: a budget may have grown."""
+        """Return ``plan`` with the time that it may have of a search of ``seconds`` more: a budget may have grown.
+
+        One that is called for has no more than is left.
+        """
         if seconds is None or plan["seconds"] is None:
             return plan
-        return {**plan, "seconds": max(plan["seconds"], plan["spent"] + SHARES[self.role] * seconds)}
+        allowed = max(plan["seconds"], plan["spent"] + SHARES[self.role] * seconds)
+        if self.role == "called":
+            allowed = min(allowed, plan["spent"] + max(seconds, 0.0))
+        return {**plan, "seconds": allowed}
 
     def _part(self, plan: Mapping[str, Any], paths: Paths, file: Path, parent: Path | None) -> Result:
         """Train the next part; at the end of the time its last whole epoch counts."""
@@ -275,15 +293,19 @@ class Pretraining:
         if seconds is None:
             return {"epochs": COUNTED, "seconds": None}
         allowed = SHARES[self.role] * seconds
-        epoch = self._epoch_seconds()
-        epochs = min(MOST, int(allowed / epoch))
+        epochs, epoch = self._epochs(seconds)
         if epochs < self._least:
             raise Failed(
                 f"an epoch of the supernet takes about {epoch:.0f} s here, and {self._least} are the least: that is "
-                f"{self._least * epoch / allowed:.1f} times what it may have; give a --budget so much longer, or the "
-                "estimator 'train'"
+                f"{self._least * epoch / allowed:.1f} times what it may have"
+                + self._instead("give a --budget so much longer")
             )
         return {"epochs": epochs, "seconds": SLACK * allowed}
+
+    def _epochs(self, seconds: float) -> tuple[int, float]:
+        """Return how many epochs it may have of a search of so many ``seconds`` more, and the seconds of each."""
+        epoch = self._epoch_seconds()
+        return min(MOST, int(SHARES[self.role] * seconds / epoch)), epoch
 
     def _epoch_seconds(self) -> float:
         """Return the seconds of an epoch: the mean of what designs that it would train on are predicted to take."""

@@ -261,7 +261,9 @@ class Session:
         """Return what trains a supernet before the search; None where nobody asks for its scores."""
         if self.settings.estimator == SUPERNET:
             return self._pretraining_as("estimator")
-        return self._pretraining_as("signal") if self.warm_start.members == (SUPERNET,) else None
+        if self.warm_start.members != (SUPERNET,):
+            return None
+        return self._pretraining_as("called" if CALLED in self.study.history.events else "signal")
 
     def _pretraining_as(self, role: str) -> Pretraining:
         return Pretraining(
@@ -340,8 +342,7 @@ class Session:
             self._time_default()
         budget = Budget(settings.trials, seconds)
         self._until = seconds
-        if self.pretraining is not None:
-            self.pretraining.run(self._search_left())
+        self._pretrain()
         self.warm_start.begin(settings.budget)
         if SPLIT in self.study.history.events:
             self._split()
@@ -358,6 +359,19 @@ class Session:
         )
         if self._ranked < self.study.history.results:
             self.study.compare(self._rank())
+
+    def _pretrain(self) -> None:
+        """Have a supernet that is asked for trained. One that the search called for by itself may be lost: a note."""
+        if self.pretraining is None:
+            return
+        try:
+            self.pretraining.run(self._search_left())
+        except Failed as error:
+            called = self.study.history.events.get(CALLED)
+            if called is None:
+                raise
+            self.study.note(CALLED, {**called, "failed": str(error)})
+            self.pretraining, self.warm_start = None, self._warm_start_by(())
 
     def _time_default(self) -> None:
         """Measure what an epoch costs, in a run begun without a budget of time: its supernet is planned by it."""
@@ -489,7 +503,7 @@ class Session:
         called, by_default = self.study.history.events.get(CALLED), self.warm_start.members == MEMBERS
         if not by_default or self.settings.warm_start is not None or not self.estimator.trains:
             return False
-        if self.study.ending or (called is not None and "failed" in called):
+        if self.study.ending or self.executor.slots > 1 or (called is not None and "failed" in called):
             return False
         pretraining = self._pretraining_as("called")
         if called is None and not pretraining.wanted(signals, self._search_left()):

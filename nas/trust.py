@@ -79,12 +79,15 @@ def trusts(
     known = {p: one for p, one in scores.items() if isinstance(one, Mapping)}
     if any(SUPERNET in one for one in known.values()):
         shared = {p: one[SUPERNET] for p, one in known.items() if SUPERNET in one}
-        by_signal[REFERENCE] = {p: one[REFERENCE] for p, one in known.items() if REFERENCE in one}
+        both = {p: known[p][REFERENCE] for p in shared if REFERENCE in known[p]}
+        if len(both) >= LEAST:  # of fewer its tau would say nothing
+            by_signal[REFERENCE] = both
         # what a supernet has to be better than is told of the same trials
-        by_signal = {
-            signal: {p: v for p, v in own.items() if p in shared} for signal, own in by_signal.items()
-        }
+        same = by_signal.get(REFERENCE, shared)
         by_signal[SUPERNET] = shared
+        by_signal = {
+            signal: {p: v for p, v in own.items() if p in same} for signal, own in by_signal.items()
+        }
     else:
         by_signal[VOTE] = _voted(known, members)
     found = []

@@ -9,7 +9,7 @@ recipe is the strategy's.
     starts 11, 15, ... 31      a pick, while the signal has earned its say (see ``nas.trust``)
 
 Of a supernet that was called for during the search (``nas.pretraining``) every fourth of the next ``LAST`` starts is a
-pick, while it has earned its say.
+pick, while it has earned its say; the results of these, and of the first ones, are what it is compared with.
 
 What is enqueued are rows of the store, and so are scores: a resume decides nothing anew. Where time is the budget,
 the sample takes about ``SHARE`` of it, and none is drawn where that is too little for ``LEAST`` scores. With a budget
@@ -30,7 +30,7 @@ from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
 from nas.study import Study
 from nas.trial import Trial
-from nas.trust import SIGNALS, SUPERNET, VOTE, Trust, has_say, trusts
+from nas.trust import REFERENCE, SIGNALS, SUPERNET, VOTE, Trust, has_say, outranked, trusts
 from search_spaces.registry import nearest
 from search_spaces.space import Configuration, Value
 
@@ -114,31 +114,37 @@ class WarmStart:
         """
         events, began = self.study.history.events, self.study.seconds
         before = events[EVENT]
-        if before.get("anew") == reason:
+        if before.get("anew") in (reason, True):  # True: of runs of before, which knew one reason
             return
         for trial in list(self.study.history.searched.values()):
-            if f"{SIGNALS} {trial.number}" in events:
+            known = events.get(f"{SIGNALS} {trial.number}")
+            # after a kill it goes on with those that a supernet has not scored yet
+            if known is not None and (since is None or SUPERNET not in known):
                 self._compared(trial)
         begun = {name: before[name] for name in ("since", "queued") if name in before}
         if since is not None:
             begun = {"since": since, "queued": len(self.study.history.queue)}
+            if outranked(self._trusts(), SUPERNET):  # what it says of the trials so far is enough
+                seconds = 0.0
         self._score(seconds, self.study.seconds - began, anew=reason, **begun)
 
     def _compared(self, trial: Trial) -> None:
         """Store what the members, and what they are compared with, say of ``trial``."""
         limit = SLOWEST if self.study.problem.timed else None
-        scores = dict(self.scores(trial.config, limit))
+        scores, event = dict(self.scores(trial.config, limit)), f"{SIGNALS} {trial.number}"
         if self.reference is not None and scores:
-            scores |= self._scores_of(self.reference, trial.config, limit)
-        self.study.note(f"{SIGNALS} {trial.number}", scores)
+            known = self.study.history.events.get(event, {})
+            told = {REFERENCE: known[REFERENCE]} if REFERENCE in known else None
+            scores |= told or self._scores_of(self.reference, trial.config, limit)
+        self.study.note(event, scores)
 
     def _score(self, seconds: float | None, spent: float = 0.0, **more: Any) -> None:
         """Store what a sample of architectures has for scores, and which of them are picked.
 
         It has a share of the ``seconds``, less what is ``spent`` of that.
         """
-        shared = self.members == (SUPERNET,)
-        began, share = self.study.seconds, SHARED if shared else SHARE
+        dear = self.members == (SUPERNET,) and "since" not in more
+        began, share = self.study.seconds, SHARED if dear else SHARE
         scored = self._sample(None if seconds is None else max(share * seconds - spent, 0.0))
         chosen = picks(scored, self.members) if len(scored) >= LEAST else []
         self.study.note(
@@ -206,16 +212,12 @@ class WarmStart:
         event = history.events.get(EVENT, {})
         chosen, since = event.get("picks", []), event.get("since")
         settled = len(history.asked) < self.executor.slots
-        if chosen and settled and not self.study.ending:
-            for trial in list(history.searched.values()):
-                if (
-                    trial.steps
-                    and not trial.fork
-                    and f"{SIGNALS} {trial.number}" not in history.events
-                    and trial.number < (since or 0) + LAST
-                ):
+        if chosen and self.members and settled and not self.study.ending:
+            begun = [trial for trial in history.searched.values() if not trial.fork]
+            for trial in begun[: LAST if since is None else max(since, LAST) + LAST]:
+                if trial.steps and f"{SIGNALS} {trial.number}" not in history.events:
                     self._compared(trial)
-        known = trusts(history.searched.values(), self.study.problem, history.events, self.members)
+        known = self._trusts()
         waiting = len(history.queue) > self.study.strategy.taken
         earned = has_say(known, SUPERNET if self.members == (SUPERNET,) else VOTE)
         taken = len(history.queue) - event.get("queued", 0)
@@ -223,6 +225,10 @@ class WarmStart:
         if left and due(history.starts, earned, since):
             self.study.enqueue(own_architecture(chosen[taken]))
         return known
+
+    def _trusts(self) -> list[Trust]:
+        history = self.study.history
+        return trusts(history.searched.values(), self.study.problem, history.events, self.members)
 
 
 def own_architecture(config: Mapping[str, Value]) -> dict[str, Value]:

@@ -79,9 +79,11 @@ def signal_line(one: Mapping[str, Any]) -> str:
 
 def supernet_line(known: Mapping[str, Any]) -> str:
     """Say how long a supernet was trained, and how it was split, or why there is none."""
-    if known["failed"]:
-        return f"supernet: {known['failed']}"
+    if not known["of"]:
+        return f"supernet: {known['failed'] or 'called for'}"
     said = f"supernet: {known['epochs']} of {known['of']} epochs in {duration(known['seconds'])}"
+    if known["failed"]:
+        return f"{said}; {known['failed']}"
     if known["not_split"]:
         return f"{said}, not split: {known['not_split']}"
     if known["split"]:

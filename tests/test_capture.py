@@ -13,15 +13,16 @@ from estimators.loop import Training
 from estimators.mix import Labels
 from estimators.preprocess import Standardise
 
-HAS_ROOM = capture.has_room
+HAS_ROOM, MEND = capture.has_room, capture.mend
 
 
 @pytest.fixture(autouse=True)
 def no_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda mode: None)
-    monkeypatch.setattr(capture, "has_room", lambda device: True)
+    monkeypatch.setattr(capture, "has_room", lambda device, taken: True)
     monkeypatch.setattr(capture, "mend", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "memory_stats", lambda device: {})
 
 
 class Kept:
@@ -104,23 +105,24 @@ def test_what_cannot_be_recorded_is_tried_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_what_there_is_no_memory_for_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(capture, "has_room", lambda device: False)
+    monkeypatch.setattr(capture, "has_room", lambda device, taken: False)
     monkeypatch.setattr(capture, "Recorded", None)  # to call it would be an error
     assert trained(replayed=True)[1] == trained(replayed=False)[1]
 
 
 @pytest.mark.parametrize(
-    ("free", "share", "kept", "room"),
+    ("free", "share", "kept", "taken", "room"),
     [
-        (200, 1.0, 0, True),
-        (80, 1.0, 0, False),
-        (80, 1.0, 30, True),
-        (500, 0.25, 0, True),
-        (500, 0.2, 0, False),
+        (200, 1.0, 0, 300, True),
+        (80, 1.0, 0, 300, False),
+        (80, 1.0, 0, 60, True),  # the most that was held is another training's
+        (80, 1.0, 30, 300, True),
+        (500, 0.25, 0, 300, True),
+        (500, 0.2, 0, 300, False),
     ],
 )
-def test_there_is_to_be_memory_for_a_step_beside_what_is_held(monkeypatch, free, share, kept, room):
-    """A step of 100 bytes on a device of 1,000: 150 are reserved and ``kept`` ones are given back."""
+def test_there_is_to_be_memory_for_a_step_beside_what_is_held(monkeypatch, free, share, kept, taken, room):
+    """Up to 100 bytes beyond those between steps, on a device of 1,000: 150 are reserved, ``kept`` ones given back."""
     state = {"free": free, "reserved": 150}
 
     def give_back():
@@ -136,8 +138,26 @@ def test_there_is_to_be_memory_for_a_step_beside_what_is_held(monkeypatch, free,
         "empty_cache": give_back,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value, raising=False)
-    monkeypatch.setattr(capture, "has_room", HAS_ROOM)
-    assert capture.has_room(torch.device("cuda:0")) is room
+    monkeypatch.setattr(capture, "_failed", set())
+    assert HAS_ROOM(torch.device("cuda:0"), taken) is room
+
+
+def test_after_a_recording_that_failed_none_is_tried_and_random_numbers_go_on(monkeypatch):
+    """Also where torch cannot give the generator another state."""
+    device, states = torch.device("cuda:0"), []
+
+    class Generator:
+        def clone_state(self):
+            return "copy"
+
+        def graphsafe_set_state(self, state):
+            states.append(state)
+            raise RuntimeError("not there")
+
+    monkeypatch.setattr(torch.cuda, "default_generators", (Generator(),), raising=False)
+    monkeypatch.setattr(capture, "_failed", set())
+    MEND(device)
+    assert states == ["copy"] and not HAS_ROOM(device, 0.0)
 
 
 def test_a_batch_in_pieces_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

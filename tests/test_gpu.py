@@ -156,7 +156,8 @@ def test_a_step_is_recorded_unless_it_waits_for_the_device(waits):
 def test_a_recording_that_fails_for_memory_leaves_random_numbers(monkeypatch):
     """As where another process has just taken what there was: the check before cannot see it."""
     device, recipe = torch.device("cuda"), Recipe("adamw", 1e-3, batch_size=32, augment="none")
-    monkeypatch.setattr(capture, "has_room", lambda device: True)
+    monkeypatch.setattr(capture, "has_room", lambda device, taken: True)
+    monkeypatch.setattr(capture, "_failed", set())
     training = Training(
         small_network(dropout=0.2), recipe, Standardise.identity(3), device=device, dtype=torch.float32
     )

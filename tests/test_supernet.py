@@ -21,7 +21,8 @@ from nas.calibration import Failed
 from nas.front import _search_space
 from nas.joint import default_alone, joint_space
 from nas.pretraining import Pretraining
-from nas.trust import Trust, has_say, outranked
+from nas.trial import Objective, Problem, Step, Trial
+from nas.trust import Trust, has_say, outranked, trusts
 from nas.warm_start import members_of
 from nas.wording import description
 from search_spaces.configuration import Configuration
@@ -260,7 +261,7 @@ def misled(monkeypatch):
 
     for name, value in {"SHORTEST": 1.0, "LEAST": 4, "MOST": 6, "PICKS": 3}.items():
         monkeypatch.setattr(f"nas.warm_start.{name}", value)
-    for name, value in {"DOUBTFUL": 3, "ENOUGH": 1, "MOST": 5}.items():
+    for name, value in {"DOUBTFUL": 3, "POOR": 2.0, "ENOUGH": 1, "MOST": 5}.items():
         monkeypatch.setattr(f"nas.pretraining.{name}", value)
     monkeypatch.setattr("nas.pretraining.has_say", lambda known, signal: False)
     monkeypatch.setattr("nas.plan.timed_ladder", lambda *others: (Fidelity(1),))
@@ -328,6 +329,68 @@ def test_killed_after_it_was_called_for_it_goes_on(small, tmp_path, misled, monk
 
 
 @pytest.mark.slow
+def test_one_that_was_called_for_and_is_lost_is_trained_again_or_a_note(small, tmp_path, misled, monkeypatch):
+    run = long_search(small, tmp_path / "run")
+    file, settings = run.folder.supernet, {"trials": 1, "budget": "20m"}
+    file.unlink()
+    run = nas.resume(tmp_path / "run", **settings)
+    assert file.exists() and run.status()["state"] == "finished"
+    file.unlink()
+
+    def fails(self, *args, **options):
+        raise Failed("no time")
+
+    monkeypatch.setattr("nas.pretraining.Pretraining._trained", fails)
+    run = nas.resume(tmp_path / "run", **settings)
+    assert run.status()["state"] == "finished"
+    assert run.history.events["supernet called for"]["failed"] == "no time"
+
+
+@pytest.mark.parametrize(
+    ("changed", "wanted"),
+    [
+        ({}, True),
+        ({"tau": 0.35}, False),
+        ({"low": 0.01}, False),
+        ({"n": 23}, False),
+        ({"starts": 65}, False),
+        ({"seconds": None}, False),
+        ({"seconds": 1_000.0}, False),  # ten epochs of a hundred steps
+        ({"images": 320, "seconds": 1e6}, False),  # all that it may have are 300 epochs of ten steps
+    ],
+)
+def test_when_one_is_called_for(saved, changed, wanted):
+    told = {"tau": 0.1, "low": -0.1, "n": 24, "starts": 30, "seconds": 5_000.0, "images": 3_200} | changed
+    one = Pretraining.__new__(Pretraining)
+    one.role, one.search_space = "called", joint_space(open_saved(saved), "chain")
+    batch = one.search_space.space.default()["recipe.batch_size"]
+    one.durations = SimpleNamespace(images=told["images"] * batch / 32)
+    one.study = SimpleNamespace(history=SimpleNamespace(starts=told["starts"]))
+    one._epoch_seconds = lambda: 10.0
+    vote = Trust("vote", told["tau"], told["low"], 0.9, told["n"])
+    assert one.wanted([Trust("macs", 0.2, 0.1, 0.3, 24), vote], told["seconds"]) is wanted
+
+
+def test_a_proxy_that_few_trials_have_is_not_what_a_supernet_has_to_be_better_than():
+    """As in a run of before, whose trials were scored by the supernet alone."""
+    problem = Problem(Space(x=Float(0.0, 1.0)), (Objective("accuracy"),))
+    trials, events = [], {}
+    for number in range(30):
+        step = Step(number, number, Fidelity(1), metrics={"accuracy": number / 30})
+        config = Configuration({"x": number / 30})
+        trials.append(Trial(number, config, steps=(step,), free={"macs": 1.0 + number % 7}))
+        proxy = {"zico": float(number)} if number >= 28 else {}
+        events[f"signals {number}"] = {"supernet": number + 5.0 * (number % 2), **proxy}
+    known = {one.signal: one for one in trusts(trials, problem, events)}
+    assert known.keys() == {"macs", "supernet"} and has_say(list(known.values()), "supernet")
+    for number in range(15, 30):
+        events[f"signals {number}"] = {"supernet": number + 5.0 * (number % 2), "zico": float(number)}
+    known = {one.signal: one for one in trusts(trials, problem, events)}
+    assert {one.n for one in known.values()} == {15} and known["zico"].tau == 1.0
+    assert not has_say(list(known.values()), "supernet")
+
+
+@pytest.mark.slow
 def test_there_is_to_be_time_for_a_supernet_that_is_called_for(small, tmp_path, misled, monkeypatch):
     monkeypatch.setattr("nas.pretraining.ENOUGH", 10**9)
     assert "supernet called for" not in long_search(small, tmp_path / "run").history.events
@@ -380,6 +443,7 @@ def test_killed_while_it_is_split_it_goes_on_as_if_it_had_not_been(small, tmp_pa
         assert run.test == whole.test
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [0.001, -3.0])
 def test_what_cannot_be_split_in_the_time_stays_whole(small, tmp_path, doubted, monkeypatch, left):
     from nas.pretraining import Pretraining

@@ -369,4 +369,3 @@ CHECKS: tuple[Callable[[Place], str], ...] = (
     several_workers,
 )
 LAST = out_of_memory  # of all: it may leave the device as others would not find it
-

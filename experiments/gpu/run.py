@@ -96,9 +96,7 @@ def main() -> int:
         device = torch.device("cpu" if options.quick else "cuda")
         place = Place(device, Path(folder), options.quick)
         works: dict[str, Callable[[], Any]] = {} if options.quick else {"tests": tests}
-        works |= {
-            work.__name__: lambda work=work: work(place) for work in (*CHECKS, *TIMINGS, LAST)
-        }  # type: ignore[misc]
+        works |= {work.__name__: lambda work=work: work(place) for work in (*CHECKS, *TIMINGS, LAST)}  # type: ignore[misc]
         only = (
             options.only.split(",")
             if options.only
