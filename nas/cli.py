@@ -191,6 +191,11 @@ def _add_search(search: argparse.ArgumentParser) -> None:
         action="append",
         help="NAME=VALUE, for example gpus=0.5 for executor ray; may stand several times",
     )
+    search.add_argument(
+        "--supernet-option",
+        action="append",
+        help="NAME=VALUE of how a supernet is trained, for example sandwich=true; may stand several times",
+    )
     search.add_argument("--seed", type=int, help="of all randomness (default 0)")
     search.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")
     search.add_argument(
@@ -249,20 +254,22 @@ def _search(options: argparse.Namespace) -> None:
             values[f"{name}s"] = values.pop(name)
         if getattr(options, name):
             values[f"{name}s"] = getattr(options, name)
-    if options.executor_option:
-        values["executor_options"] = dict(map(_option, options.executor_option))
+    for name in ("executor_option", "supernet_option"):
+        if getattr(options, name):
+            values[f"{name}s"] = dict(_option(name, text) for text in getattr(options, name))
     out = options.out or values.pop("out", None)
     kept = {name: value for name, value in values.items() if name not in ("data", "out")}
     _finish(search(options.data, out=out, **kept))
 
 
-def _option(text: str) -> tuple[str, Any]:
-    """Read ``NAME=VALUE``, the value as YAML does."""
+def _option(of: str, text: str) -> tuple[str, Any]:
+    """Read ``NAME=VALUE``, the value as YAML does; ``of`` says of what it is an option."""
     import yaml
 
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise ValueError(f"executor option {text!r}: write NAME=VALUE, for example gpus=0.5")
+        example = {"executor_option": "gpus=0.5", "supernet_option": "sandwich=true"}[of]
+        raise ValueError(f"{of.replace('_', ' ')} {text!r}: write NAME=VALUE, for example {example}")
     return name, yaml.safe_load(value)
 
 

@@ -88,6 +88,7 @@ class Settings:
     side: int | None = None
     weights: str | None = None
     warm_start: str | None = None
+    supernet_options: Mapping[str, Any] = field(default_factory=dict)
     ladder: tuple[tuple[float, ...], ...] = ()
     cost: tuple[float, ...] | None = None
     memory: int | None = None

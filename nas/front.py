@@ -264,9 +264,11 @@ def _planned(
 
 def _check_estimator(settings: Settings, search_space: "SearchSpace", folder: Folder) -> None:
     """Raise a ``ValueError`` where the estimator does not measure what is asked for, or a supernet cannot be."""
+    from nas.pretraining import plan_of
     from nas.session import build_estimator
     from nas.trust import SUPERNET
 
+    plan_of(settings.supernet_options, 1)
     build_estimator(settings, folder, without=("latency",))
     wanted = SUPERNET in (settings.estimator, settings.warm_start)
     if wanted and search_space.decode(search_space.space.default()).graph is None:

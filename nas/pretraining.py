@@ -22,6 +22,7 @@ from estimators.sharing.inherited import joined
 from estimators.sharing.paths import Paths
 from estimators.sharing.splitting import Split
 from estimators.sharing.supernet import Plan
+from estimators.sharing.weights import KERNELS
 from estimators.supernet import SPLIT as SPLIT_FILE
 from estimators.supernet import SupernetSplitting, SupernetTraining
 from nas.calibration import Failed
@@ -33,6 +34,7 @@ from nas.study import Study
 from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, VOTE, Trust, has_say, outranked
 from search_spaces.architecture import Design, SearchSpace
 from search_spaces.recipe import Recipe
+from search_spaces.registry import nearest
 
 EVENT, DONE = "supernet", "supernet trained"
 SPLIT_SHARE = 0.15  # of the seconds that are left of the search, for both halves
@@ -48,17 +50,52 @@ COUNTED = 30  # epochs under a budget of trials
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 LEAST, MOST = 5, 300
 LEARNED = 1_000  # steps after which fewer epochs will do: `chain` was ranked no better after 4,500 (experiments/LOG.md)
+OPTIONS: Mapping[
+    str, type
+] = {  # what a user may choose of how a supernet is trained and scores, see Plan and Paths
+    "kernels": str,
+    "sampling": str,
+    "each": int,
+    "sandwich": bool,
+    "shrink": float,
+    "calibrate": int,
+    "validate": int,
+}
+KINDS = {str: "a word", int: "a whole number", bool: "true or false", float: "a number"}
+_ALL = Paths()
 PIECES = 20  # parts in which it is trained
 SAMPLE = 16  # designs by whose predicted seconds the epochs are planned
 BESIDES = 1.2  # times the seconds of trainings of the same designs that an epoch is planned to take
 SLACK = 1.5  # times its planned seconds it may take
 
 
+def plan_of(options: Mapping[str, Any], epochs: int, paths: Paths = _ALL) -> Plan:
+    """Return the plan of so many ``epochs`` on what ``paths`` draws, with the ``options`` of a user by name.
+
+    A ``ValueError`` says which option is none, or has a value that is none.
+    """
+    if not isinstance(options, Mapping):
+        raise ValueError(f"supernet_options={options!r}: give names and values, such as sandwich: true")
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise ValueError(f"no supernet option {name!r}; {nearest(name, list(OPTIONS))}")
+        kind = OPTIONS[name]
+        if not isinstance(value, (int, float) if kind is float else kind) or (
+            kind is not bool and isinstance(value, bool)
+        ):
+            raise ValueError(f"supernet option {name}={value!r}: give {KINDS[kind]}")
+    if (kernels := options.get("kernels", "centre")) not in KERNELS:
+        raise ValueError(f"supernet option kernels={kernels!r}: {nearest(kernels, list(KERNELS))}")
+    of_paths = {name: value for name, value in options.items() if hasattr(paths, name)}
+    others = {name: value for name, value in options.items() if name not in of_paths}
+    return Plan(epochs, replace(paths, **of_paths), **others)
+
+
 class Pretraining:
     """Has the supernet of ``search_space`` trained in the run ``folder``.
 
     ``role`` says what its scores are for: "estimator", "signal", or "called" for a signal that is called for in the
-    midst of a search. ``settings`` are further fields of a ``Context``.
+    midst of a search. ``options`` are a user's (``plan_of``), ``settings`` further fields of a ``Context``.
     """
 
     def __init__(
@@ -71,9 +108,11 @@ class Pretraining:
         folder: Folder,
         role: str,
         precision: str,
+        options: Mapping[str, Any],
         settings: Mapping[str, Any],
         memory: int | None,
     ) -> None:
+        self.options = options
         self.study, self.search_space = study, search_space
         self.executor, self.durations = executor, durations
         self.folder, self.role, self.precision = folder, role, precision
@@ -168,7 +207,7 @@ class Pretraining:
         finding = SupernetSplitting(
             self.folder.data,
             self.search_space,
-            Plan(whole["epochs"], self._paths()),
+            plan_of(self.options, whole["epochs"], self._paths()),
             self.folder.supernet,
             precision=self.precision,
         )
@@ -275,7 +314,7 @@ class Pretraining:
         training = SupernetTraining(
             self.folder.data,
             self.search_space,
-            Plan(plan["epochs"], paths),
+            plan_of(self.options, plan["epochs"], paths),
             file,
             precision=self.precision,
             parent=parent,
@@ -308,15 +347,21 @@ class Pretraining:
         return min(MOST, int(SHARES[self.role] * seconds / epoch)), epoch
 
     def _epoch_seconds(self) -> float:
-        """Return the seconds of an epoch: the mean of what designs that it would train on are predicted to take."""
-        paths = replace(self._paths(), each=SAMPLE)
+        """Return the seconds of an epoch: what as many designs as a step has are predicted to take on average.
+
+        With a sandwich its ends are among them.
+        """
+        own = plan_of(self.options, 1, self._paths()).paths
+        paths = replace(own, each=SAMPLE)
         try:
             designs = next(paths.draws(self.search_space, self.study.seed, epoch=0, horizon=1))
         except ValueError as error:
             raise Failed(f"the supernet could not be trained: {error}") from None
         model = self.durations.model([])
         assert model is not None  # the calibration is there
-        return BESIDES * sum(model.predict(self._work(one)).median for one in designs) / len(designs)
+        seconds = [model.predict(self._work(one)).median for one in designs]
+        ends = seconds[0] + seconds[-1] if own.sandwich else 0.0
+        return BESIDES * (ends + own.each * (sum(seconds) - ends) / SAMPLE)
 
     def _work(self, design: Design) -> Any:
         return self.durations.work(design.config, 1, self.durations.images)

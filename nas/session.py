@@ -274,6 +274,7 @@ class Session:
             folder=self.folder,
             role=role,
             precision=self.settings.precision,
+            options=self.settings.supernet_options,
             settings={**self._context(), "threads": self.executor.threads_of(1)},
             memory=self.watched,
         )

@@ -85,9 +85,7 @@ def trusts(
         # what a supernet has to be better than is told of the same trials
         same = by_signal.get(REFERENCE, shared)
         by_signal[SUPERNET] = shared
-        by_signal = {
-            signal: {p: v for p, v in own.items() if p in same} for signal, own in by_signal.items()
-        }
+        by_signal = {signal: {p: v for p, v in own.items() if p in same} for signal, own in by_signal.items()}
     else:
         by_signal[VOTE] = _voted(known, members)
     found = []

@@ -1,5 +1,6 @@
 """Searches with a supernet: it is trained first, its scores search, and final trainings inherit its weights."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -504,6 +505,48 @@ def test_a_supernet_without_time_says_how_much_it_needs(small, tmp_path, monkeyp
         Failed, match=r"an epoch of the supernet takes about 10000 s here.*give a --budget so much longer"
     ):
         nas.search(small, budget="2m", trackers=[], out=tmp_path / "run", estimator="supernet")
+
+
+def test_how_it_is_trained_is_chosen(small, tmp_path, short):
+    options = {"kernels": "transform", "sandwich": True, "shrink": 0.5, "validate": 50}
+    run = search(small, tmp_path / "run", estimator="supernet", supernet_options=options)
+    of = checkpoints.load(run.folder.supernet).values["of"]
+    assert of["kernels"] == "transform" and of["validate"] == 50 and of["calibrate"] == 500
+    assert of["paths"]["sandwich"] is True and of["paths"]["shrink"] == 0.5 and of["paths"]["macs"] == 2e5
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"sandwitch": True}, "no supernet option 'sandwitch'; did you mean 'sandwich'"),
+        ({"sandwich": 1}, "supernet option sandwich=1: give true or false"),
+        ({"each": True}, "supernet option each=True: give a whole number"),
+        ({"kernels": "middle"}, "supernet option kernels='middle': "),
+        ({"shrink": 2}, "shrink in"),
+        ({"validate": 1}, "validate 2 or more"),
+        (3, "supernet_options=3: give names and values"),
+    ],
+)
+def test_an_option_that_is_none_is_refused_before_there_is_a_run(small, tmp_path, options, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        search(small, tmp_path / "run", estimator="supernet", supernet_options=options)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_epoch_of_more_candidates_takes_longer(saved):
+    one = Pretraining.__new__(Pretraining)
+    one.role, one.search_space = "signal", joint_space(open_saved(saved), "chain")
+    one.study = SimpleNamespace(problem=SimpleNamespace(constraints=()), seed=0)
+    median = SimpleNamespace(median=2.0)
+    one.durations = SimpleNamespace(
+        model=lambda trials: SimpleNamespace(predict=lambda work: median),
+        work=lambda *about: None,
+        images=100,
+    )
+    seconds = []
+    for one.options in ({}, {"each": 3}, {"sandwich": True}):
+        seconds.append(one._epoch_seconds())
+    assert np.allclose(seconds, [2.4, 7.2, 7.2])
 
 
 @pytest.mark.parametrize(("images", "least"), [(600, 5), (6_400, 5), (32_000, 2), (640_000, 1)])
