@@ -5,13 +5,19 @@ from search_spaces.architecture import Architecture, Build, Opaque, SearchSpace,
 from search_spaces.recipe import recipe_space
 from search_spaces.space import Choice, Parameter, Space
 
+RATES = (
+    "dropout",
+    "drop",
+)  # of features and of branches, as families name them: they leave no trace in what is scored
+
 
 def joint_space(
     dataset: Dataset, name: str, *, weights: str | None = None, recipes: bool = True
 ) -> SearchSpace:
     """Return the space that a search of ``dataset`` in the registered family ``name`` has.
 
-    Without ``recipes`` all designs have the default one: where none is trained, others could not be told from it.
+    Without ``recipes`` all designs have the default one, and the default ``RATES``: where none is trained, others could
+    not be told from these.
     """
     one = family(name, dataset.shape, len(dataset.classes), weights=weights)
     return _with_recipes(dataset, one, recipes)
@@ -44,4 +50,12 @@ def _with_recipes(dataset: Dataset, architecture: Architecture, recipes: bool) -
         imbalance=dataset.imbalance,
         fixed_shape=isinstance(architecture, Opaque),
     )
-    return SearchSpace(architecture, recipe if recipes else default_alone(recipe))
+    joint = SearchSpace(architecture, recipe if recipes else default_alone(recipe))
+    if not recipes:
+        parts = dict(architecture.space.parts)
+        rates = {
+            name: default_alone(Space(rate=parts[name])).parts["rate"] for name in RATES if name in parts
+        }
+        own = Space(constraints=architecture.space.constraints, **{**parts, **rates})
+        joint.space = Space(architecture=own, recipe=default_alone(recipe))
+    return joint

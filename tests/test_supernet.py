@@ -1,5 +1,6 @@
 """Searches with a supernet: it is trained first, its scores search, and final trainings inherit its weights."""
 
+import pickle
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -556,6 +557,18 @@ def test_of_many_images_fewer_epochs_are_enough(saved, monkeypatch, images, leas
     batch = one.search_space.space.default()["recipe.batch_size"]
     one.durations.images *= batch / 64
     assert one._least == least
+
+
+@pytest.mark.parametrize("name", ["chain", "mobile", "cell"])
+def test_what_is_only_scored_differs_in_nothing_that_leaves_no_trace(saved, name):
+    space, whole = (joint_space(open_saved(saved), name, recipes=recipes) for recipes in (False, True))
+    assert space.space.default().keys() == whole.space.default().keys()
+    assert whole.key(whole.space.default()) == space.key(space.space.default())
+    drawn = [space.space.sample(np.random.default_rng(seed)) for seed in range(8)]
+    assert {config["architecture.dropout"] for config in drawn} == {0.1}
+    assert {config.get("architecture.drop") for config in drawn} == ({0.0} if name == "mobile" else {None})
+    assert len({space.key(config) for config in drawn}) > 4
+    assert pickle.loads(pickle.dumps(space)).space.fingerprint == space.space.fingerprint
 
 
 def test_the_default_alone_has_the_same_paths():
