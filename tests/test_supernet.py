@@ -83,11 +83,11 @@ def test_killed_while_it_is_trained_it_goes_on_with_the_time_that_is_left(
 ):
     parts = []
 
-    def killed_in_the_second(self, plan):
+    def killed_in_the_second(self, plan, *others):
         parts.append(plan)
         if len(parts) == 2:
             raise KeyboardInterrupt
-        return part(self, plan)
+        return part(self, plan, *others)
 
     part = Pretraining._part
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -282,7 +282,7 @@ def test_it_is_called_for_where_untrained_networks_say_nothing(small, tmp_path, 
     assert events["warm start"]["members"] == ["supernet"] and len(events["warm start"]["picks"]) == 3
     told = {name: one for name, one in events.items() if name.startswith("signals ")}
     assert {"signals 0", "signals 1"} <= told.keys()  # trials that were scored before, too
-    assert all("supernet" in one for one in told.values())
+    assert all(one.keys() == {"supernet", "zico"} for one in told.values())
     picks = [dict(one) for one in events["warm start"]["picks"]]
     queued = run.history.queue[
         events["warm start"]["queued"] :
@@ -291,7 +291,7 @@ def test_it_is_called_for_where_untrained_networks_say_nothing(small, tmp_path, 
         queued[i] == {path: picks[i][path] for path in queued[i]} for i in range(len(queued))
     )
     signals = {one["signal"] for one in run.status()["signals"]}
-    assert signals == {"supernet", "zico", "parameters", "macs"}
+    assert signals == {"supernet", "parameters", "macs"}  # the proxy counts from ten trials on
     assert "supernet: 5 of 5 epochs" in description(run, run.status())
 
 
