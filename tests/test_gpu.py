@@ -153,36 +153,6 @@ def test_a_step_is_recorded_unless_it_waits_for_the_device(waits):
     assert nn.functional.dropout(torch.ones(64, device=device), 0.5).sum() > 0
 
 
-def test_a_recording_that_fails_for_memory_leaves_random_numbers(monkeypatch):
-    """As where another process has just taken what there was: the check before cannot see it."""
-    device, recipe = torch.device("cuda"), Recipe("adamw", 1e-3, batch_size=32, augment="none")
-    monkeypatch.setattr(capture, "has_room", lambda device, taken: True)
-    monkeypatch.setattr(capture, "_failed", set())
-    training = Training(
-        small_network(dropout=0.2), recipe, Standardise.identity(3), device=device, dtype=torch.float32
-    )
-
-    class Full(capture.Recorded):
-        def __init__(self, work, *others):
-            def fails(z, labels):
-                loss = work(z, labels)
-                torch.cuda.synchronize()  # what no graph can hold: the recording ends badly
-                return loss
-
-            super().__init__(fails, *others)
-
-    monkeypatch.setattr(capture, "Recorded", Full)
-    batch = (
-        torch.zeros(32, 3, 16, 16, device=device),
-        Labels(torch.zeros(32, dtype=torch.int64, device=device)),
-    )
-    training.network.train()
-    with own_stream(device):
-        losses = [float(training.step(*batch, 1.0)) for _ in range(8)]
-    assert not training.replay.recorded and np.isfinite(losses).all()
-    assert nn.functional.dropout(torch.ones(64, device=device), 0.5).sum() > 0
-
-
 def test_images_that_do_not_fit_are_sent_batch_by_batch():
     recipe = Recipe("sgd", 1e-2, momentum=0.9, batch_size=32, augment="trivial", erase=0.2)
     (_, there), (_, sent) = (steps(recipe, torch.float32, recorded=True, on=d) for d in ("cuda", "cpu"))
@@ -209,3 +179,33 @@ def test_a_supernet_trains_here_and_scores_alike_on_the_cpu(digits, design, tmp_
         design, Fidelity(1), Context(seed=0, scratch=tmp_path, device="cuda")
     )
     assert started.error is None
+
+
+def test_a_recording_that_fails_for_memory_leaves_random_numbers(monkeypatch):
+    """As where another process has just taken what there was. It is the last test: some torches go on recording."""
+    device, recipe = torch.device("cuda"), Recipe("adamw", 1e-3, batch_size=32, augment="none")
+    monkeypatch.setattr(capture, "has_room", lambda device, taken: True)
+    monkeypatch.setattr(capture, "_failed", set())
+    training = Training(
+        small_network(dropout=0.2), recipe, Standardise.identity(3), device=device, dtype=torch.float32
+    )
+
+    class Full(capture.Recorded):
+        def __init__(self, work, *others):
+            def fails(z, labels):
+                loss = work(z, labels)
+                torch.cuda.synchronize()  # what no graph can hold: the recording ends badly
+                return loss
+
+            super().__init__(fails, *others)
+
+    monkeypatch.setattr(capture, "Recorded", Full)
+    batch = (
+        torch.zeros(32, 3, 16, 16, device=device),
+        Labels(torch.zeros(32, dtype=torch.int64, device=device)),
+    )
+    training.network.train()
+    with own_stream(device):
+        losses = [float(training.step(*batch, 1.0)) for _ in range(8)]
+    assert not training.replay.recorded and np.isfinite(losses).all()
+    assert nn.functional.dropout(torch.ones(64, device=device), 0.5).sum() > 0

@@ -44,7 +44,7 @@ TABLE = Path(os.environ.get("NAS_DATA", ROOT / "../shared/data")) / "nb201_table
 COMMAND = "python -m experiments.supernet_nb201.run --cifar FOLDER"
 MEASURED = ("estimators", "search_spaces", "experiments/supernet_nb201/run.py")
 SEED = 0
-ALONE, ALONE_EPOCHS = 40, 20  # of the random cells, trained by themselves
+ALONE, ALONE_EPOCHS = 30, 12  # of the random cells, trained by themselves
 ALL, BEST = 300, 100  # random cells, and random ones of the best tenth of the table
 SPLIT = "split"  # half of the epochs together, a quarter for each half of the options that conflict most
 
