@@ -270,7 +270,11 @@ def _option(of: str, text: str) -> tuple[str, Any]:
     if not (name and equals):
         example = {"executor_option": "gpus=0.5", "supernet_option": "sandwich=true"}[of]
         raise ValueError(f"{of.replace('_', ' ')} {text!r}: write NAME=VALUE, for example {example}")
-    return name, yaml.safe_load(value)
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        said = " ".join(str(error).split())
+        raise ValueError(f"{of.replace('_', ' ')} {text!r}: the value is no YAML: {said}") from None
 
 
 def _resume(options: argparse.Namespace) -> None:

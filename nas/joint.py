@@ -3,7 +3,7 @@
 from estimators.dataset import Dataset
 from search_spaces.architecture import Architecture, Build, Opaque, SearchSpace, family
 from search_spaces.recipe import recipe_space
-from search_spaces.space import Choice, Parameter, Space
+from search_spaces.space import Choice, Float, Parameter, Space
 
 RATES = (
     "dropout",
@@ -51,11 +51,11 @@ def _with_recipes(dataset: Dataset, architecture: Architecture, recipes: bool) -
         fixed_shape=isinstance(architecture, Opaque),
     )
     joint = SearchSpace(architecture, recipe if recipes else default_alone(recipe))
-    if not recipes:
+    if not recipes and not isinstance(architecture, Opaque):
         parts = dict(architecture.space.parts)
-        rates = {
-            name: default_alone(Space(rate=parts[name])).parts["rate"] for name in RATES if name in parts
-        }
-        own = Space(constraints=architecture.space.constraints, **{**parts, **rates})
+        for name in RATES:
+            if isinstance(parts.get(name), Float):
+                parts[name] = default_alone(Space(rate=parts[name])).parts["rate"]
+        own = Space(constraints=architecture.space.constraints, **parts)
         joint.space = Space(architecture=own, recipe=default_alone(recipe))
     return joint

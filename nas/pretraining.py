@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from estimators.estimator import Context, Fidelity, Result
+from estimators.score import FROM_LOGITS
 from estimators.sharing.inherited import joined
 from estimators.sharing.paths import Paths
 from estimators.sharing.splitting import Split
@@ -78,7 +79,7 @@ def plan_of(options: Mapping[str, Any], epochs: int, paths: Paths = _ALL) -> Pla
         raise ValueError(f"supernet_options={options!r}: give names and values, such as sandwich: true")
     for name, value in options.items():
         if name not in OPTIONS:
-            raise ValueError(f"no supernet option {name!r}; {nearest(name, list(OPTIONS))}")
+            raise ValueError(f"no supernet option {name!r}; {nearest(str(name), list(OPTIONS))}")
         kind = OPTIONS[name]
         if not isinstance(value, (int, float) if kind is float else kind) or (
             kind is not bool and isinstance(value, bool)
@@ -86,6 +87,8 @@ def plan_of(options: Mapping[str, Any], epochs: int, paths: Paths = _ALL) -> Pla
             raise ValueError(f"supernet option {name}={value!r}: give {KINDS[kind]}")
     if (kernels := options.get("kernels", "centre")) not in KERNELS:
         raise ValueError(f"supernet option kernels={kernels!r}: {nearest(kernels, list(KERNELS))}")
+    if options.get("calibrate", 1) < 1:  # the exported weights would have no statistics
+        raise ValueError(f"supernet option calibrate={options['calibrate']}: give 1 image or more")
     of_paths = {name: value for name, value in options.items() if hasattr(paths, name)}
     others = {name: value for name, value in options.items() if name not in of_paths}
     return Plan(epochs, replace(paths, **of_paths), **others)
@@ -138,13 +141,16 @@ class Pretraining:
         """Return whether to train it in the midst of a search, of which ``seconds`` are left.
 
         That is where the vote of untrained networks was compared with ``DOUBTFUL`` trials, has no say and a tau below
-        ``POOR``, not many designs were begun, and there is time for ``ENOUGH`` steps.
+        ``POOR``, not many designs were begun, what is searched is what a supernet scores, and there is time for
+        ``ENOUGH`` steps.
         """
         vote = next((one for one in known if one.signal == VOTE and one.n >= DOUBTFUL), None)
         if vote is None or has_say(known, VOTE) or vote.tau >= POOR or seconds is None:
             return False
         default = self.search_space.decode(self.search_space.space.default())
         if self.study.history.starts > LATEST or default.graph is None:
+            return False
+        if any(one.name not in FROM_LOGITS for one in self.study.problem.objectives):
             return False
         try:
             epochs, _ = self._epochs(seconds)
@@ -352,7 +358,7 @@ class Pretraining:
         With a sandwich its ends are among them.
         """
         own = plan_of(self.options, 1, self._paths()).paths
-        paths = replace(own, each=SAMPLE)
+        paths = replace(own, each=SAMPLE, shrink=0.0)
         try:
             designs = next(paths.draws(self.search_space, self.study.seed, epoch=0, horizon=1))
         except ValueError as error:

@@ -50,7 +50,7 @@ from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Metrics, Step, Trial
 from nas.trust import CALLED, REFERENCE, SPLIT, SUPERNET, Trust
 from nas.warm_start import EVENT as WARM_START
-from nas.warm_start import MEMBERS, WarmStart, members_of
+from nas.warm_start import LAST, MEMBERS, WarmStart, members_of
 from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
@@ -365,14 +365,16 @@ class Session:
         """Have a supernet that is asked for trained. One that the search called for by itself may be lost: a note."""
         if self.pretraining is None:
             return
-        try:
-            self.pretraining.run(self._search_left())
-        except Failed as error:
-            called = self.study.history.events.get(CALLED)
-            if called is None:
-                raise
-            self.study.note(CALLED, {**called, "failed": str(error)})
-            self.pretraining, self.warm_start = None, self._warm_start_by(())
+        called = self.study.history.events.get(CALLED)
+        if called is None or "failed" not in called:
+            try:
+                self.pretraining.run(self._search_left())
+                return
+            except Failed as error:
+                if called is None:
+                    raise
+                self.study.note(CALLED, {**called, "failed": str(error)})
+        self.pretraining, self.warm_start = None, self._warm_start_by(())
 
     def _time_default(self) -> None:
         """Measure what an epoch costs, in a run begun without a budget of time: its supernet is planned by it."""
@@ -499,15 +501,22 @@ class Session:
 
     def _shared(self, signals: Sequence[Trust]) -> bool:
         """Call for a supernet, or split it, where what was measured says so; return whether it scores anew."""
+        if self.study.ending or self.study.exhausted or self.executor.slots > 1:
+            return False
         if self.pretraining is not None:
             return self.pretraining.doubted(signals) and self._split()
         called, by_default = self.study.history.events.get(CALLED), self.warm_start.members == MEMBERS
         if not by_default or self.settings.warm_start is not None or not self.estimator.trains:
             return False
-        if self.study.ending or self.executor.slots > 1 or (called is not None and "failed" in called):
+        left, trials = self._search_left(), self.settings.trials
+        if left is None or left <= 0 or (called is not None and "failed" in called):
+            return False
+        if (
+            trials is not None and trials - self.study.history.starts < LAST
+        ):  # few of its picks could be begun
             return False
         pretraining = self._pretraining_as("called")
-        if called is None and not pretraining.wanted(signals, self._search_left()):
+        if called is None and not pretraining.wanted(signals, left):
             return False
         return self._call_for(pretraining)
 

@@ -109,7 +109,7 @@ class WarmStart:
     def anew(self, seconds: float | None, reason: str, since: int | None = None) -> None:
         """Score a sample and the trials that were scored once more, unless that was done for this ``reason``.
 
-        ``seconds`` are those left of the search; what the trials take is taken from the sample's share of them.
+        ``seconds`` are those left of the search; trials and sample have a share of them together.
         ``since`` is the start from which on there are picks, where they begin anew.
         """
         events, began = self.study.history.events, self.study.seconds
@@ -120,6 +120,8 @@ class WarmStart:
             known = events.get(f"{SIGNALS} {trial.number}")
             # after a kill it goes on with those that a supernet has not scored yet
             if known is not None and (since is None or SUPERNET not in known):
+                if seconds is not None and self.study.seconds - began > SHARED * seconds:
+                    break
                 self._compared(trial)
         begun = {name: before[name] for name in ("since", "queued") if name in before}
         if since is not None:

@@ -460,6 +460,7 @@ def test_what_cannot_be_searched_leaves_no_folder(made, draws, message, small, t
             "executor 'serial' evaluates one at a time",
         ),
         (["digits", "--trials", "2", "--executor-option", "gpus"], "write NAME=VALUE"),
+        (["digits", "--trials", "2", "--supernet-option", "kernels=[a"], "the value is no YAML"),
         (["digits", "--trials", "2", "--strategy", "grid"], "is continuous"),
         (["digits", "--trials", "2", "--config", "none.yaml"], "cannot read the settings 'none.yaml'"),
     ],

@@ -266,8 +266,14 @@ def misled(monkeypatch):
     for name, value in {"DOUBTFUL": 3, "POOR": 2.0, "ENOUGH": 1, "MOST": 5}.items():
         monkeypatch.setattr(f"nas.pretraining.{name}", value)
     monkeypatch.setattr("nas.pretraining.has_say", lambda known, signal: False)
+    monkeypatch.setattr("nas.session.LAST", 0)
     monkeypatch.setattr("nas.plan.timed_ladder", lambda *others: (Fidelity(1),))
     monkeypatch.setattr("nas.session.timed_finals", lambda numbers, *others: Finals(tuple(numbers[:1]), 2))
+
+
+def test_few_trials_that_are_left_are_no_reason_for_one(small, tmp_path, misled, monkeypatch):
+    monkeypatch.setattr("nas.session.LAST", 8)
+    assert "supernet called for" not in long_search(small, tmp_path / "run").history.events
 
 
 def long_search(small: Path, out: Path, **options) -> nas.Run:
@@ -346,6 +352,8 @@ def test_one_that_was_called_for_and_is_lost_is_trained_again_or_a_note(small, t
     run = nas.resume(tmp_path / "run", **settings)
     assert run.status()["state"] == "finished"
     assert run.history.events["supernet called for"]["failed"] == "no time"
+    monkeypatch.setattr("nas.pretraining.Pretraining.run", None)  # it is not tried again
+    assert nas.resume(tmp_path / "run", **settings).status()["state"] == "finished"
 
 
 @pytest.mark.parametrize(
@@ -358,16 +366,23 @@ def test_one_that_was_called_for_and_is_lost_is_trained_again_or_a_note(small, t
         ({"starts": 65}, False),
         ({"seconds": None}, False),
         ({"seconds": 1_000.0}, False),  # ten epochs of a hundred steps
+        ({"objectives": ("accuracy", "macs")}, False),  # of which a supernet scores one
         ({"images": 320, "seconds": 1e6}, False),  # all that it may have are 300 epochs of ten steps
     ],
 )
 def test_when_one_is_called_for(saved, changed, wanted):
-    told = {"tau": 0.1, "low": -0.1, "n": 24, "starts": 30, "seconds": 5_000.0, "images": 3_200} | changed
+    told = (
+        {"tau": 0.1, "low": -0.1, "n": 24, "starts": 30, "seconds": 5_000.0, "images": 3_200}
+        | {"objectives": ("accuracy",)}
+        | changed
+    )
     one = Pretraining.__new__(Pretraining)
     one.role, one.search_space = "called", joint_space(open_saved(saved), "chain")
     batch = one.search_space.space.default()["recipe.batch_size"]
     one.durations = SimpleNamespace(images=told["images"] * batch / 32)
-    one.study = SimpleNamespace(history=SimpleNamespace(starts=told["starts"]))
+    objectives = tuple(Objective(name) for name in told["objectives"])
+    history, problem = SimpleNamespace(starts=told["starts"]), SimpleNamespace(objectives=objectives)
+    one.study = SimpleNamespace(history=history, problem=problem)
     one._epoch_seconds = lambda: 10.0
     vote = Trust("vote", told["tau"], told["low"], 0.9, told["n"])
     assert one.wanted([Trust("macs", 0.2, 0.1, 0.3, 24), vote], told["seconds"]) is wanted
@@ -525,6 +540,8 @@ def test_how_it_is_trained_is_chosen(small, tmp_path, short):
         ({"kernels": "middle"}, "supernet option kernels='middle': "),
         ({"shrink": 2}, "shrink in"),
         ({"validate": 1}, "validate 2 or more"),
+        ({"calibrate": 0}, "supernet option calibrate=0: give 1 image or more"),
+        ({1: 2}, "no supernet option 1"),
         (3, "supernet_options=3: give names and values"),
     ],
 )
@@ -545,9 +562,9 @@ def test_an_epoch_of_more_candidates_takes_longer(saved):
         images=100,
     )
     seconds = []
-    for one.options in ({}, {"each": 3}, {"sandwich": True}):
+    for one.options in ({}, {"each": 3}, {"sandwich": True}, {"shrink": 0.5}):
         seconds.append(one._epoch_seconds())
-    assert np.allclose(seconds, [2.4, 7.2, 7.2])
+    assert np.allclose(seconds, [2.4, 7.2, 7.2, 2.4])
 
 
 @pytest.mark.parametrize(("images", "least"), [(600, 5), (6_400, 5), (32_000, 2), (640_000, 1)])
