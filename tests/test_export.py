@@ -102,7 +102,7 @@ def test_the_module_and_the_clean_process_agree(exported):
     assert not network.training
 
 
-@pytest.mark.parametrize("kind", ["data", "image"])
+@pytest.mark.parametrize("kind", [pytest.param("data", marks=pytest.mark.slow), "image"])
 def test_an_export_greys_resizes_and_scales_as_training_does(tmp_path, kind):
     fixed = {"recipe.colour": "grey", "recipe.side": 24, "recipe.normalize": kind}
     one = trained((3, 32, 40), 1, **fixed)

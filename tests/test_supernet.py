@@ -271,6 +271,7 @@ def misled(monkeypatch):
     monkeypatch.setattr("nas.session.timed_finals", lambda numbers, *others: Finals(tuple(numbers[:1]), 2))
 
 
+@pytest.mark.slow
 def test_few_trials_that_are_left_are_no_reason_for_one(small, tmp_path, misled, monkeypatch):
     monkeypatch.setattr("nas.session.LAST", 8)
     assert "supernet called for" not in long_search(small, tmp_path / "run").history.events
@@ -525,7 +526,8 @@ def test_a_supernet_without_time_says_how_much_it_needs(small, tmp_path, monkeyp
 
 def test_how_it_is_trained_is_chosen(small, tmp_path, short):
     options = {"kernels": "transform", "sandwich": True, "shrink": 0.5, "validate": 50}
-    run = search(small, tmp_path / "run", estimator="supernet", supernet_options=options)
+    about = {"constraints": [BOUND], "trackers": [], "out": tmp_path / "run", "supernet_options": options}
+    run = nas.search(small, trials=1, estimator="supernet", **about)
     of = checkpoints.load(run.folder.supernet).values["of"]
     assert of["kernels"] == "transform" and of["validate"] == 50 and of["calibrate"] == 500
     assert of["paths"]["sandwich"] is True and of["paths"]["shrink"] == 0.5 and of["paths"]["macs"] == 2e5
