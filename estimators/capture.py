@@ -124,9 +124,8 @@ class Replay:
         self._enabled, self._recorded = False, None
 
 
-_failed: set[torch.device] = (
-    set()
-)  # of this process: its allocator takes what failed there for still recording
+# of this process: its allocator takes what failed there for still recording
+_failed: set[torch.device] = set()
 
 
 def has_room(device: torch.device, taken: float) -> bool:
