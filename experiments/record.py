@@ -17,8 +17,9 @@ MEASURED = ("nas", "search_spaces", "estimators")
 ON_A_GPU = ("estimators/capture.py",)
 _MODULES = """
 brackets call carry checkpoints cluster curves doctor encoder ending ensemble executor fidelity_trust flights function
-growth history layout lease maximise migration models observations outpost placed prior problem rates remains replay
-rescue rounds rows rungs salvage saves scheduler shortage storage strategy study supervise trial turns waiting"""
+growth hearing history layout lease maximise migration models observations outpost placed prior problem rates remains
+replay rescue rounds rows rungs salvage saves scheduler shortage source storage strategy study supervise trial turns
+waiting"""
 # the search of a function: its loop, store, executors, strategies and schedulers, without what a run folder needs
 LOOP = (
     *(f"nas/{name}" for name in ("executors", "hpo", "operators", "schedulers", "storages", "strategies")),

@@ -5,18 +5,21 @@ Notation
          one for the log cost of the fidelity, and those of the graph
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from nas.hpo.kernel import Inputs
 from nas.rows import Rows
+from search_spaces.space import Configuration
 
 Labels = Mapping[str, float]
 
 APART = 1.0  # distance between two options of an unordered choice; a number's whole range is 1
 MOST = 64  # values up to which a parameter's kernel is a table
+KNOWN = 4096  # graphs of candidates that are remembered
 
 
 def encoded(
@@ -45,6 +48,28 @@ def encoded(
         groups.append(len(codes))
         codes.append(np.full(len(designs), -1))
     return Inputs(np.hstack(parts), np.array(groups), np.column_stack(codes), tuple(numbers))
+
+
+class Graphs:
+    """The finite ``features`` of the graph of a row; none where it decodes to nothing. The last ones are remembered."""
+
+    def __init__(self, features: Callable[[Configuration], Labels], rows: Rows) -> None:
+        self.features, self.rows = features, rows
+        self._known: dict[bytes, Labels] = {}
+
+    def __call__(self, row: np.ndarray) -> Labels:
+        if (name := row.tobytes()) not in self._known:
+            if len(self._known) >= KNOWN:
+                self._known.clear()
+            self._known[name] = self._read(row)
+        return self._known[name]
+
+    def _read(self, row: np.ndarray) -> Labels:
+        try:
+            found = self.features(self.rows.config(row))
+        except ValueError:
+            return {}
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 @dataclass(frozen=True)
@@ -107,7 +132,7 @@ class Vocabulary:
         groups = np.concatenate([inputs.groups, *own]).astype(int)
         x = np.hstack([inputs.x, numbers, counts * scale[of_label], np.sqrt(strange) * scale])
         many = np.full((len(graphs), len(self.numbers) + len(kinds)), -1)
-        return Inputs(x, groups, np.hstack([inputs.codes, many]), inputs.numbers)
+        return replace(inputs, x=x, groups=groups, codes=np.hstack([inputs.codes, many]))
 
 
 @dataclass(frozen=True)
@@ -115,7 +140,7 @@ class View:
     """How a process sees designs: ``graph`` returns the features of the graph of a row, if the ``vocabulary`` is given.
 
     ``costs`` are the least and the greatest log cost among rungs; where they are equal, costs are not seen. ``warp``:
-    whether numbers are to be warped.
+    whether numbers are to be warped. ``source`` returns what a cheaper source says of rows, where one is heard.
     """
 
     rows: Rows
@@ -123,6 +148,7 @@ class View:
     vocabulary: "Vocabulary | None" = None
     graph: Callable[[np.ndarray], Labels] | None = None
     warp: bool = False
+    source: Callable[[np.ndarray], np.ndarray] | None = None
 
     def inputs(self, designs: np.ndarray, costs: np.ndarray | None = None) -> Inputs:
         """Return ``designs`` (n, S) at log ``costs`` (n,), the greatest by default, as inputs."""
@@ -131,6 +157,8 @@ class View:
         if high > low:
             scaled = np.ones(len(designs)) if costs is None else (costs - low) / (high - low)
         inputs = encoded(self.rows, designs, scaled, warp=self.warp)
+        if self.source is not None and len(designs):
+            inputs = replace(inputs, source=self.source(designs))
         if self.vocabulary is None or self.graph is None:
             return inputs
         return self.vocabulary.extended(inputs, [self.graph(design) for design in designs])

@@ -9,23 +9,24 @@ Notation
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from nas.encoder import View, Vocabulary
+from nas.encoder import Graphs, View, Vocabulary
 from nas.hpo.acquisition import log_probability_below_zero
 from nas.hpo.gp import GaussianProcess, fit, squash
 from nas.hpo.kernel import Inputs
 from nas.observations import Observation, constrained, first_steps, losses, margins, observe, succeeded
 from nas.rows import Rows
+from nas.source import Source
 from nas.trial import Problem, Trial
 
 FITTED = 240  # observations that hyperparameters are fitted on
 HELD = 400  # observations that a process is conditioned on
 UNLIKELY = 0.01  # probability of success below which nothing is told apart
-KNOWN = 4096  # graphs of candidates that are remembered
 Target = Callable[[Sequence[Observation]], np.ndarray]
 Chosen = Callable[[Sequence[Observation]], Sequence[Observation]]
 Weight = Callable[[Inputs], np.ndarray]  # inputs (n) to (n,), to be added to the logarithm of an acquisition
@@ -40,8 +41,9 @@ class Models:
     def __init__(self, problem: Problem, rows: Rows, *, warp: bool = False) -> None:
         self.problem, self.rows, self.warp = problem, rows, warp
         self.seen: list[Observation] = []
+        self.source: Source | None = None
         self._designs: dict[int, np.ndarray] = {}
-        self._graphs: dict[bytes, Mapping[str, float]] = {}
+        self._graph = None if problem.features is None else Graphs(problem.features, rows)
         self._fits: dict[tuple[str, bool], tuple[int, GaussianProcess]] = {}
         self._views: dict[bool, tuple[int, bool, Vocabulary | None]] = {}
 
@@ -50,6 +52,11 @@ class Models:
         if (seen := observe(self.problem, trial)) is not None:
             self.seen.append(seen)
             self.design(trial)
+
+    def hear(self, source: Source | None) -> None:
+        """Have processes of the objectives that ``source`` speaks of hear it from now on; None: none any more."""
+        self.source = source
+        self._fits.clear()
 
     def design(self, trial: Trial) -> np.ndarray:
         """Return the row (S,) of a trial."""
@@ -66,7 +73,7 @@ class Models:
         count = grid_point(len(self.seen))
         if self._views.get(graphs, (0, None))[0] != count:
             vocabulary = None
-            if graphs:
+            if graphs and self._graph is not None:
                 told = [one.trial for one in self.seen[max(count - FITTED, 0) : count]]
                 vocabulary = Vocabulary.of([self._graph(self._designs[number]) for number in told])
             rungs = len({one.cost for one in self.seen[:count]}) > 1
@@ -79,23 +86,8 @@ class Models:
             vocabulary,
             self._graph if graphs else None,
             self.warp,
+            None if self.source is None else partial(self.source.at, graphs=graphs),
         )
-
-    def _graph(self, row: np.ndarray) -> Mapping[str, float]:
-        """Return the finite features of the graph of a row; none where it decodes to nothing."""
-        if (name := row.tobytes()) not in self._graphs:
-            if len(self._graphs) >= KNOWN:
-                self._graphs.clear()
-            self._graphs[name] = self._features(row)
-        return self._graphs[name]
-
-    def _features(self, row: np.ndarray) -> Mapping[str, float]:
-        assert self.problem.features is not None
-        try:
-            found = self.problem.features(self.rows.config(row))
-        except ValueError:
-            return {}
-        return {name: value for name, value in found.items() if math.isfinite(value)}
 
     def leading(self, most: int) -> list[Observation]:
         """Return at most ``most`` feasible observations, in the order told: the best by the sum of their ranks."""
@@ -122,10 +114,15 @@ class Models:
 
     def objectives(self, graphs: bool) -> list[GaussianProcess]:
         """Return a process for each objective, of squashed losses."""
+        heard = frozenset() if self.source is None else self.source.objectives
         return [
             model
-            for at in range(len(self.problem.objectives))
-            if (model := self._process(f"objective {at}", graphs, list, partial(_column, at=at)))
+            for at, one in enumerate(self.problem.objectives)
+            if (
+                model := self._process(
+                    f"objective {at}", graphs, list, partial(_column, at=at), hears=one.name in heard
+                )
+            )
         ]
 
     def success(self, graphs: bool) -> list[Weight]:
@@ -157,12 +154,17 @@ class Models:
         model = self._process("seconds", graphs, first_steps, _rates)
         return [] if model is None else [lambda inputs: -shift - spread * model.predict(inputs)[0]]
 
-    def _process(self, name: str, graphs: bool, chosen: Chosen, target: Target) -> GaussianProcess | None:
+    def _process(
+        self, name: str, graphs: bool, chosen: Chosen, target: Target, *, hears: bool = False
+    ) -> GaussianProcess | None:
         """Return the process on ``target`` of what is ``chosen`` of all that was seen; None where that is one or none.
 
         Its hyperparameters are those of what was chosen of the first observations on the grid, as ``view`` is.
+        ``hears``: whether it hears the source.
         """
         view, count = self.view(graphs), grid_point(len(self.seen))
+        if not hears:
+            view = replace(view, source=None)
         if len(chosen(self.seen[:count])) < 2:
             return None
         if self._fits.get((name, graphs), (0, None))[0] != count:

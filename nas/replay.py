@@ -14,6 +14,7 @@ from typing import Any
 from estimators.estimator import Fidelity
 from nas.checkpoints import begins_at
 from nas.growth import same_study
+from nas.hearing import Ear
 from nas.history import History, fidelity_of, fidelity_row
 from nas.scheduler import Action, Continue, Fork, Start
 from nas.storage import Row
@@ -81,6 +82,7 @@ class _Walk:
     def __init__(self, study: Study) -> None:
         self.study, self.scheduler, self.strategy = study, study.scheduler, study.strategy
         self.history = History()
+        self.ear = Ear(study.problem, study.strategy)
         self.strategy.queue = self.history.queue
         self.asked = 0
         self._begun: list[Row] = []  # the start row that the next row belongs to
@@ -135,6 +137,7 @@ class _Walk:
         """Yield what is asked for if a design may be started, and, with ``either``, what is if none may."""
         pending = sorted(one for one, trial in self.history.asked.items() if trial.replicate == 0)
         taken = self.history.taken
+        self.ear.follow(self.history.events)
         for may_start in (True, False) if either else (True,):
             self.strategy.taken = taken
             yield self.scheduler.ask(self.history.searched, pending, may_start)

@@ -9,6 +9,7 @@ from typing import Any
 from estimators.cost.seconds import Interval
 from nas.fidelity_trust import Ranking, rankings
 from nas.folder import Settings
+from nas.hearing import HEARD, SOURCE
 from nas.history import RETRIED, best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
 from nas.trust import CALLED, SPLIT, SPLIT_DONE, SUPERNET, Trust, has_say, trusts
@@ -115,7 +116,10 @@ def _signals(known: Sequence[Trust]) -> list[dict[str, Any]]:
 
 
 def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how long a supernet was trained, and how it was split or why that failed; None without one."""
+    """Return how long a supernet was trained, how it was split or why that failed, and whether models hear it.
+
+    None without one.
+    """
     called = events.get(CALLED)
     if SUPERNET not in events and called is None:
         return None
@@ -128,6 +132,7 @@ def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
         "split": split and {name: split[name] for name in ("path", "groups", "similarity") if name in split},
         "not_split": (halves or split or {}).get("failed"),
         "failed": (called or {}).get("failed"),
+        "heard": events.get(HEARD) if SOURCE in events else None,
     }
 
 

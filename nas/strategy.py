@@ -9,7 +9,7 @@ on a previous fit.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from nas.operators.generations import Generation
 from nas.trial import Problem, Trial
 from search_spaces.registry import Registry
 from search_spaces.space import Configuration, Value
+
+if TYPE_CHECKING:
+    from nas.source import Source
 
 strategies: "Registry[type[Strategy]]" = Registry("strategy", "nas.strategies")
 
@@ -61,6 +64,7 @@ class Strategy(ABC):
         self.taken = 0  # of the queue
         self.skipped: list[Mapping[str, Value]] = []  # of those taken: started already, or not feasible
         self.server = ""  # of those that this strategy asks, the one that served the last ask; "" if none did
+        self.source: Source | None = None  # a cheaper one than results, heard where the algorithm can
         self._believed: dict[int, float] = {}  # log densities under the priors of the first JUDGED trials
 
     @abstractmethod
@@ -72,6 +76,10 @@ class Strategy(ABC):
     def tell(self, trial: Trial) -> None:
         """Take note of a trial after one of its steps; the newest version of a trial replaces the older."""
         self.trials[trial.number] = trial
+
+    def hear(self, source: "Source | None") -> None:
+        """Take ``source`` as heard from now on, beside what is told; None: no longer."""
+        self.source = source
 
     def generations(self) -> Sequence[Generation]:
         """Return the log of whole generations, for a tracker to show; empty where there is no such thing."""

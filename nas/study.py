@@ -27,6 +27,7 @@ from nas.flights import RETRIES, Flights, lost
 from nas.frame import to_dataframe
 from nas.function import Folded, Function, takes_context
 from nas.growth import grown, same_study, space_row
+from nas.hearing import HEARD, SOURCE, Ear, checked_row
 from nas.history import (
     RETRIED,
     History,
@@ -114,6 +115,7 @@ class Study:
         self.scheduler: Scheduler = make_scheduler(self.strategy, ladder)
         self.trackers = list(trackers)
         self.history = History()
+        self._ear = Ear(self.problem, self.strategy)
         self._handed: set[int] = set()  # trials in flight that this process knows of
         self._asked_at: dict[int, float] = {}
         self._reports: dict[int, Reports] = {}  # by trials under way
@@ -284,6 +286,23 @@ class Study:
         self._append(queue_row(given, len(self.strategy.queue)))
         self.strategy.queue.append(given)
 
+    def hear(
+        self, scored: Sequence[tuple[Mapping[str, Value], float]], objectives: Sequence[str] = ()
+    ) -> None:
+        """Have models hear a cheaper source: ``scored`` are configurations with what it says of them, more is better.
+
+        At least four of them, best drawn over the whole space. What it would say of any other is predicted, and how
+        much is made of it follows from the results. ``objectives`` are those it speaks of, all by default. ``gp``
+        and ``auto`` hear it. A ``ValueError`` says what is wrong with one of them; then nothing is stored.
+        """
+        self.note(SOURCE, checked_row(self.problem, scored, objectives))
+        self.heed(True)
+
+    def heed(self, heard: bool) -> None:
+        """Have models hear the source that there is, if ``heard``, or no longer."""
+        if self.history.events.get(HEARD, False) != heard:
+            self.note(HEARD, heard)
+
     # ask and tell
 
     def ask(self, *, left: float | None = None) -> Trial:
@@ -326,6 +345,7 @@ class Study:
             if trial.number not in self._handed:
                 return self._hand(trial)
         pending = [trial.number for trial in asked if trial.replicate == 0]
+        self._ear.follow(self.history.events)
         action = self.scheduler.ask(self.searched, pending, may_start)
         for skipped in self.strategy.skipped:
             self.note("skipped", skipped)

@@ -11,6 +11,8 @@ recipe is the strategy's.
 Of a supernet that was called for during the search (``nas.pretraining``) every fourth of the next ``LAST`` starts is a
 pick, while it has earned its say; the results of these, and of the first ones, are what it is compared with.
 
+The models of the strategy hear what a supernet says of its sample, too (``nas.source``), while it is not outranked.
+
 What is enqueued are rows of the store, and so are scores: a resume decides nothing anew. Where time is the budget,
 the sample takes about ``SHARE`` of it, and none is drawn where that is too little for ``LEAST`` scores. With a budget
 of trials nothing is scored unless a proxy or the vote was named; then the sample is ``COUNTED`` architectures whatever
@@ -25,9 +27,11 @@ import numpy as np
 
 from estimators.estimator import Context, Estimator, Fidelity
 from estimators.proxy import proxies, vote
+from estimators.score import FROM_LOGITS
 from nas.draws import draw
 from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
+from nas.hearing import SOURCE
 from nas.study import Study
 from nas.trial import Trial
 from nas.trust import REFERENCE, SIGNALS, SUPERNET, VOTE, Trust, has_say, outranked, trusts
@@ -149,6 +153,9 @@ class WarmStart:
         began, share = self.study.seconds, SHARED if dear else SHARE
         scored = self._sample(None if seconds is None else max(share * seconds - spent, 0.0))
         chosen = picks(scored, self.members) if len(scored) >= LEAST else []
+        about = [one.name for one in self.study.problem.objectives if one.name in FROM_LOGITS]
+        if chosen and about and self.members == (SUPERNET,):
+            self.study.hear([(own_architecture(one), values[SUPERNET]) for one, _, values in scored], about)
         self.study.note(
             EVENT,
             {
@@ -223,6 +230,8 @@ class WarmStart:
         waiting = len(history.queue) > self.study.strategy.taken
         earned = has_say(known, SUPERNET if self.members == (SUPERNET,) else VOTE)
         taken = len(history.queue) - event.get("queued", 0)
+        if SOURCE in history.events:
+            self.study.heed(self.members == (SUPERNET,) and not outranked(known, SUPERNET))
         left = settled and not waiting and taken < len(chosen)
         if left and due(history.starts, earned, since):
             self.study.enqueue(own_architecture(chosen[taken]))

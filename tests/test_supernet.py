@@ -299,7 +299,23 @@ def test_it_is_called_for_where_untrained_networks_say_nothing(small, tmp_path, 
     )
     signals = {one["signal"] for one in run.status()["signals"]}
     assert signals == {"supernet", "parameters", "macs"}  # the proxy counts from ten trials on
-    assert "supernet: 5 of 5 epochs" in description(run, run.status())
+    assert events["source"]["objectives"] == ["accuracy"]
+    heard = events["source"]["scores"]
+    assert len(heard) == events["warm start"]["scored"] and all(len(one) == 2 for one in heard)
+    assert all(path.startswith("architecture.") for config, _ in heard for path in config)
+    text = description(run, run.status())
+    assert "supernet: 5 of 5 epochs" in text and ", heard by the surrogates" in text
+
+
+def test_one_that_ranks_no_better_than_what_is_free_is_no_longer_heard(small, tmp_path, misled, monkeypatch):
+    monkeypatch.setattr("nas.warm_start.has_say", lambda known, signal: signal == "supernet")
+    run = long_search(small, tmp_path / "run")
+    monkeypatch.setattr("nas.warm_start.outranked", lambda known, signal: True)
+    with monkeypatch.context() as more:
+        more.setattr("nas.warm_start.due", lambda *of: False)
+        run = nas.resume(tmp_path / "run", trials=len(run.history.trials) + 1)
+    assert run.history.events["source heard"] is False
+    assert ", no longer heard by the surrogates" in description(run, run.status())
 
 
 def test_one_that_is_called_for_in_vain_is_a_note(small, tmp_path, misled, monkeypatch):

@@ -17,7 +17,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from scipy.linalg.lapack import dpotri
 from scipy.optimize import minimize
 
-from nas.hpo.kernel import Distances, Hyperparameters, Inputs, matern_and_slope
+from nas.hpo.kernel import Distances, Hyperparameters, Inputs, matern_and_slope, of_source
 from nas.hpo.warp import slopes, warped
 
 # normal priors of the logarithms: mean, deviation
@@ -55,17 +55,19 @@ class GaussianProcess:
 
     def predict(self, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
         """Return mean and deviation (k,) of the noise-free function at k points (R&W 2006, eq. 2.25, 2.26)."""
+        inputs = self._as_told(inputs)
         cross = self.theta.covariance(inputs, self.inputs)
         half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
-        variance = self.theta.variance - np.einsum("ij,ij->j", half, half)
+        variance = self.theta.variance(inputs) - np.einsum("ij,ij->j", half, half)
         return self.mean + cross @ self._a, np.sqrt(np.maximum(variance, 1e-12))
 
     def sample(self, inputs: Inputs, rng: np.random.Generator) -> np.ndarray:
         """Return one draw (k,) of the noise-free function at k points (R&W 2006, appendix A.2)."""
+        inputs = self._as_told(inputs)
         cross = self.theta.covariance(inputs, self.inputs)
         half = solve_triangular(self._factor, cross.T, lower=True, check_finite=False)
         covariance = self.theta.covariance(inputs, inputs) - half.T @ half
-        covariance[np.diag_indices_from(covariance)] += 1e-6 * self.theta.variance
+        covariance[np.diag_indices_from(covariance)] += 1e-6 * self.theta.variance(inputs)
         factor = cholesky(covariance, lower=True, check_finite=False)
         return self.mean + cross @ self._a + factor @ rng.standard_normal(len(inputs))
 
@@ -74,7 +76,12 @@ class GaussianProcess:
         if not len(inputs):
             return self
         mean, _ = self.predict(inputs)
-        return replace(self, inputs=self.inputs.then(inputs), y=np.append(self.y, mean))
+        told = self.inputs.then(self._as_told(inputs))
+        return replace(self, inputs=told, y=np.append(self.y, mean))
+
+    def _as_told(self, inputs: Inputs) -> Inputs:
+        """Return ``inputs`` without what a source says of them where the process was told nothing by it."""
+        return inputs if self.inputs.source is not None else replace(inputs, source=None)
 
     def given(self, inputs: Inputs, y: np.ndarray) -> "GaussianProcess":
         """Return the process of the same hyperparameters on other observations."""
@@ -142,6 +149,7 @@ class Posterior:
     def __init__(self, inputs: Inputs, y: np.ndarray) -> None:
         self.y, self.numbers = y, inputs.numbers
         self.distances = Distances(inputs, inputs)
+        self.linear = of_source(inputs, inputs)
         self.groups = inputs.codes.shape[1]
         self.means, self.deviations = priors(self.groups, len(self.numbers))
 
@@ -153,6 +161,8 @@ class Posterior:
         hyper = hyperparameters(theta, self.groups)
         parts = self._parts(hyper)
         k = hyper.signal * parts.product + hyper.additive * parts.mean
+        if self.linear is not None:
+            k += self.linear
         k[np.diag_indices_from(k)] += hyper.noise
         try:
             factor = cholesky(k, lower=True, check_finite=False)

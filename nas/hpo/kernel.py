@@ -4,7 +4,11 @@ Notation
     n, F, G     points, features, groups of features with one lengthscale each
     l           (G,) lengthscales                r   distance over all groups, each in units of its lengthscale
     s, b        variances of the product part and of the additive part
-    k           s k(r) + b / G sum_g k(r_g)
+    t           (n,) what a cheaper source says of the points, where there is one
+    k           s k(r) + b / G sum_g k(r_g) + SLOPE^2 t t'
+
+What a cheaper source says enters as in Kennedy and O'Hagan (2000, eq. 2), f = rho t + delta: the slope rho, normal
+about 0, is integrated out, so that a source that says nothing of the results is hardly heard once there are some.
 
 The additive part (Duvenaud et al. 2011, first order) says that each parameter has an effect of its own, and learns that
 from few observations. Parameters of few values share most distances: their kernels are tables, looked up by code.
@@ -19,6 +23,7 @@ import numpy as np
 from nas.hpo.warp import warped
 
 SQRT_5 = math.sqrt(5.0)
+SLOPE = 0.5  # deviation of rho, for results and a source that are both standardised
 
 
 def matern(r: np.ndarray) -> np.ndarray:
@@ -53,13 +58,15 @@ class Inputs:
     """Points as features ``x`` (n, F); ``groups`` (F,) names the group of each feature, 0 to G - 1.
 
     ``codes`` (n, G) integers number the values of groups that have few of them: equal codes mean equal features. -1
-    says that a group has many. ``numbers`` are the groups of one feature in [0, 1] that is to be warped.
+    says that a group has many. ``numbers`` are the groups of one feature in [0, 1] that is to be warped. ``source``
+    (n,) is what a cheaper source says of the points, standardised; None where there is none.
     """
 
     x: np.ndarray
     groups: np.ndarray
     codes: np.ndarray
     numbers: tuple[int, ...] = ()
+    source: np.ndarray | None = None
 
     @classmethod
     def plain(cls, x: np.ndarray) -> "Inputs":
@@ -71,11 +78,18 @@ class Inputs:
         return len(self.x)
 
     def __getitem__(self, which: np.ndarray | slice) -> "Inputs":
-        return replace(self, x=self.x[which], codes=self.codes[which])
+        source = None if self.source is None else self.source[which]
+        return replace(self, x=self.x[which], codes=self.codes[which], source=source)
 
     def then(self, other: "Inputs") -> "Inputs":
         """Return these points and those of ``other``."""
-        return replace(self, x=np.vstack([self.x, other.x]), codes=np.vstack([self.codes, other.codes]))
+        both = self.source is not None and other.source is not None
+        return replace(
+            self,
+            x=np.vstack([self.x, other.x]),
+            codes=np.vstack([self.codes, other.codes]),
+            source=np.concatenate([self.source, other.source]) if both else None,
+        )
 
     def columns(self, group: int) -> np.ndarray:
         """Return the features (n, F_g) of a group."""
@@ -170,9 +184,16 @@ class Hyperparameters:
         distances = Distances(one, other)
         pairs = zip(distances.tables, self.lengthscales, strict=True)
         k += distances.sum([share * matern(np.sqrt(table) / length) for table, length in pairs])
-        return k
+        return k if (linear := of_source(one, other)) is None else k + linear
 
-    @property
-    def variance(self) -> float:
-        """The prior variance of a noise-free value."""
-        return self.signal + self.additive
+    def variance(self, inputs: Inputs) -> np.ndarray:
+        """Return the prior variances (n,) of the noise-free values at ``inputs``."""
+        own = np.full(len(inputs), self.signal + self.additive)
+        return own if inputs.source is None else own + (SLOPE * inputs.source) ** 2
+
+
+def of_source(one: Inputs, other: Inputs) -> np.ndarray | None:
+    """Return the part (n, m) of the covariance that is of what a cheaper source says; None where there is none."""
+    if one.source is None or other.source is None:
+        return None
+    return SLOPE**2 * np.outer(one.source, other.source)

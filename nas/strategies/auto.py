@@ -10,6 +10,7 @@ from itertools import islice
 
 import numpy as np
 
+from nas.source import Source
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.space import Configuration
@@ -61,6 +62,11 @@ class Auto(Strategy):
         for member in self._members.values():
             member.started(key)
 
+    def hear(self, source: Source | None) -> None:
+        super().hear(source)
+        for member in self._members.values():
+            member.hear(source)
+
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
     ) -> Configuration | Exhausted:
@@ -72,7 +78,8 @@ class Auto(Strategy):
             server = str(rng.choice(list(LATER), p=list(LATER.values())))
             busy = server == "gp" and pending and rng.random() * LATER["gp"] >= self._share(pending)
             return "tpe" if busy else server
-        if index >= ENDED_EARLY and len(self._costs) > 1:
+        early = index >= ENDED_EARLY and len(self._costs) > 1
+        if early and (self.source is None or index % 2 == 0):
             return "tpe"
         if not (self.problem.timed or pending) or len(self.trials) < LATEST:
             return "gp"

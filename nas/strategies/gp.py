@@ -24,6 +24,7 @@ from nas.maximise import STEPS, Score, candidates, climbed
 from nas.models import Models, Weight
 from nas.observations import losses
 from nas.rows import Rows
+from nas.source import Source
 from nas.strategy import Exhausted, Strategy, strategies
 from nas.trial import Problem, Trial
 from search_spaces.registry import nearest
@@ -91,6 +92,10 @@ class GP(Strategy):
     def tell(self, trial: Trial) -> None:
         super().tell(trial)
         self.models.append(trial)
+
+    def hear(self, source: Source | None) -> None:
+        super().hear(source)
+        self.models.hear(source)
 
     def propose(
         self, rng: np.random.Generator, index: int, pending: Sequence[Trial]
