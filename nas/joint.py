@@ -5,10 +5,8 @@ from search_spaces.architecture import Architecture, Build, Opaque, SearchSpace,
 from search_spaces.recipe import recipe_space
 from search_spaces.space import Choice, Float, Parameter, Space
 
-RATES = (
-    "dropout",
-    "drop",
-)  # of features and of branches, as families name them: they leave no trace in what is scored
+# of features and of branches, as families name them: they leave no trace in what is scored
+RATES = ("dropout", "drop")
 
 
 def joint_space(

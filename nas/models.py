@@ -56,7 +56,7 @@ class Models:
     def hear(self, source: Source | None) -> None:
         """Have processes of the objectives that ``source`` speaks of hear it from now on; None: none any more."""
         self.source = source
-        self._fits.clear()
+        self._fits = {key: known for key, known in self._fits.items() if not key[0].startswith("objective ")}
 
     def design(self, trial: Trial) -> np.ndarray:
         """Return the row (S,) of a trial."""

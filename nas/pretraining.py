@@ -41,9 +41,8 @@ EVENT, DONE = "supernet", "supernet trained"
 SPLIT_SHARE = 0.15  # of the seconds that are left of the search, for both halves
 # of the seconds of the search, or of what is left of it, by what the scores are for
 SHARES = {"estimator": 0.5, "signal": 0.25, "called": 0.1}
-ENOUGH = (
-    4_500  # steps after which one ranks `mobile` nearly as a second training does (experiments/supernet_rank)
-)
+# steps after which one ranks `mobile` nearly as a second training does (experiments/supernet_rank)
+ENOUGH = 4_500
 # trials with which the vote of untrained networks is compared before a supernet is called for, the tau that it is then
 # below, and the start after which none is called for any more
 DOUBTFUL, POOR, LATEST = 24, 0.3, 64
@@ -51,9 +50,8 @@ COUNTED = 30  # epochs under a budget of trials
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 LEAST, MOST = 5, 300
 LEARNED = 1_000  # steps after which fewer epochs will do: `chain` was ranked no better after 4,500 (experiments/LOG.md)
-OPTIONS: Mapping[
-    str, type
-] = {  # what a user may choose of how a supernet is trained and scores, see Plan and Paths
+# what a user may choose of how a supernet is trained and scores, see Plan and Paths
+OPTIONS: Mapping[str, type] = {
     "kernels": str,
     "sampling": str,
     "each": int,

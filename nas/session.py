@@ -40,17 +40,14 @@ from nas.plan import (
     step_limit,
     timed_finals,
 )
-from nas.pretraining import Pretraining
 from nas.shortage import share_of_training
+from nas.signals import Signals
 from nas.status import status_of
 from nas.storage import storages
 from nas.study import Study
 from nas.time_left import TimeLeft
 from nas.tracker import Tracker, trackers
 from nas.trial import Budget, Constraint, Metrics, Step, Trial
-from nas.trust import CALLED, REFERENCE, SPLIT, SUPERNET, Trust
-from nas.warm_start import EVENT as WARM_START
-from nas.warm_start import LAST, MEMBERS, WarmStart, members_of
 from search_spaces.architecture import SearchSpace
 from search_spaces.space import Configuration
 
@@ -142,8 +139,7 @@ class Session:
             self._open(folder, settings, search_space, spent, undo)
             self.executor = executor or undo.enter_context(contextlib.closing(executor_of(settings)))
             self.memory, self.watched = self._memory_limits()
-            self.warm_start = self._warm_start()
-            self.pretraining = self._pretraining()
+            self.signals = self._signals()
             undo.pop_all()
         self.rungs: list[Ranking] = []
         self._until: float | None = None  # when the search ends, in seconds of the study
@@ -229,54 +225,18 @@ class Session:
             before = {name: stored.get(name) for name in now}
             self.study.note("latency fitted anew", {"before": before, "now": now})
 
-    def _warm_start(self) -> WarmStart:
-        """Return what proposes designs by untrained networks; without members it only measures what is counted.
-
-        A search goes on with the members it began with, whatever its budget has become.
-        """
-        settings, begun = self.settings, self.study.history.events.get(WARM_START)
-        members = members_of(settings.warm_start, settings.strategy, timed=settings.budget is not None)
-        return self._warm_start_by(tuple(begun["members"]) if begun else members)
-
-    def _warm_start_by(self, members: tuple[str, ...]) -> WarmStart:
-        from estimators.supernet import SupernetEstimator
-        from estimators.zero_cost import ZeroCost
-
-        shared = members == (SUPERNET,)
-        return WarmStart(
-            self.study,
-            self.search_space,
-            self.executor,
-            SupernetEstimator(self.folder.data, file=self.folder.supernet, signal=SUPERNET)
-            if shared
-            else ZeroCost(self.folder.data, members),
-            members,
-            scratch=self.folder.checkpoints / "scores",
-            settings=self._context(),
-            reference=ZeroCost(self.folder.data, (REFERENCE,)) if shared else None,
-            memory=self.watched,
-        )
-
-    def _pretraining(self) -> Pretraining | None:
-        """Return what trains a supernet before the search; None where nobody asks for its scores."""
-        if self.settings.estimator == SUPERNET:
-            return self._pretraining_as("estimator")
-        if self.warm_start.members != (SUPERNET,):
-            return None
-        return self._pretraining_as("called" if CALLED in self.study.history.events else "signal")
-
-    def _pretraining_as(self, role: str) -> Pretraining:
-        return Pretraining(
+    def _signals(self) -> Signals:
+        return Signals(
             self.study,
             self.search_space,
             self.executor,
             self.durations,
             folder=self.folder,
-            role=role,
-            precision=self.settings.precision,
-            options=self.settings.supernet_options,
-            settings={**self._context(), "threads": self.executor.threads_of(1)},
+            settings=self.settings,
+            context=self._context(),
             memory=self.watched,
+            trains=self.estimator.trains,
+            left=self._search_left,
         )
 
     def _trackers(self, resumed: bool) -> list[Tracker]:
@@ -339,14 +299,11 @@ class Session:
         settings, seconds = self.settings, None
         if settings.budget is not None:
             seconds = search_end(settings.began, settings.budget, self.cost, len(self.dataset.train))
-        if settings.budget is not None and self.cost is None and self.pretraining is not None:
+        if settings.budget is not None and self.cost is None and self.signals.pretraining is not None:
             self._time_default()
         budget = Budget(settings.trials, seconds)
         self._until = seconds
-        self._pretrain()
-        self.warm_start.begin(settings.budget)
-        if SPLIT in self.study.history.events:
-            self._split()
+        self.signals.begin()
         self._keep_up()
         self.study.run(
             self.estimator,
@@ -360,21 +317,6 @@ class Session:
         )
         if self._ranked < self.study.history.results:
             self.study.compare(self._rank())
-
-    def _pretrain(self) -> None:
-        """Have a supernet that is asked for trained. One that the search called for by itself may be lost: a note."""
-        if self.pretraining is None:
-            return
-        called = self.study.history.events.get(CALLED)
-        if called is None or "failed" not in called:
-            try:
-                self.pretraining.run(self._search_left())
-                return
-            except Failed as error:
-                if called is None:
-                    raise
-                self.study.note(CALLED, {**called, "failed": str(error)})
-        self.pretraining, self.warm_start = None, self._warm_start_by(())
 
     def _time_default(self) -> None:
         """Measure what an epoch costs, in a run begun without a budget of time: its supernet is planned by it."""
@@ -492,59 +434,10 @@ class Session:
 
     def _keep_up(self) -> None:
         """Compare rungs when an eighth more results are in: each time costs as much as there are trials."""
-        signals, results = self.warm_start.keep_up(), self.study.history.results
-        if not self.study.history.asked and self._shared(signals):
-            signals = self.warm_start.keep_up()
+        signals, results = self.signals.keep_up(), self.study.history.results
         rungs = self._rank() if results >= next_look(max(self._ranked, 0)) else []
         if signals or rungs:
             self.study.compare([*signals, *rungs])
-
-    def _shared(self, signals: Sequence[Trust]) -> bool:
-        """Call for a supernet, or split it, where what was measured says so; return whether it scores anew."""
-        if self.study.ending or self.study.exhausted or self.executor.slots > 1:
-            return False
-        if self.pretraining is not None:
-            return self.pretraining.doubted(signals) and self._split()
-        called, by_default = self.study.history.events.get(CALLED), self.warm_start.members == MEMBERS
-        if not by_default or self.settings.warm_start is not None or not self.estimator.trains:
-            return False
-        left, trials = self._search_left(), self.settings.trials
-        if left is None or left <= 0 or (called is not None and "failed" in called):
-            return False
-        if (
-            trials is not None and trials - self.study.history.starts < LAST
-        ):  # few of its picks could be begun
-            return False
-        pretraining = self._pretraining_as("called")
-        if called is None and not pretraining.wanted(signals, left):
-            return False
-        return self._call_for(pretraining)
-
-    def _call_for(self, pretraining: Pretraining) -> bool:
-        """Train a supernet in the midst of the search, and have it score what untrained networks were asked about.
-
-        One that cannot be trained is a note, and the search goes on without.
-        """
-        called = self.study.history.events.get(CALLED)
-        if called is None:
-            called = {"at": self.study.history.starts}
-            self.study.note(CALLED, called)
-        try:
-            pretraining.run(self._search_left())
-        except Failed as error:
-            self.study.note(CALLED, {**called, "failed": str(error)})
-            return False
-        self.pretraining, self.warm_start = pretraining, self._warm_start_by((SUPERNET,))
-        self.warm_start.anew(self._search_left(), CALLED, since=called["at"])
-        return True
-
-    def _split(self) -> bool:
-        """Split the supernet, and have its halves score what it has scored; return whether they do."""
-        assert self.pretraining is not None
-        parted = self.pretraining.split(self._search_left())
-        if parted:
-            self.warm_start.anew(self._search_left(), SPLIT)
-        return parted
 
     def _search_left(self) -> float | None:
         """Return the seconds that are left of the search, None where no time is counted."""

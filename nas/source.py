@@ -3,31 +3,32 @@
 What it says of any design is the mean of a process that is fitted to the sample, as in recursive co-kriging (Le Gratiet
 and Garnier 2014, section 2.2). That is taken of designs in the sample too, whose own scores are noisy: surrogates were
 better with the mean (``experiments/supernet_source``). How much is made of it follows from the results
-(``nas.hpo.kernel``), not from the source. In what no two designs of the sample differ, such as a recipe that all have,
-the source knows no differences either.
+(``nas.hpo.kernel``), not from the source. Where all designs of the sample that have a parameter have one value of it,
+as those with one recipe do, the source knows no other.
 
 Notation
     S    slots of the space
-    t    (n,) what the source says of n designs, standardised over the sample; less is better
+    t    (n,) what the source says of n designs, in units of the deviation of its scores; less is better
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from nas.encoder import Graphs, View, Vocabulary
 from nas.hpo.gp import GaussianProcess, fit, squash
 from nas.rows import Rows
 from nas.trial import Problem
-from search_spaces.space import Configuration
+from search_spaces.space import Configuration, Space
+
+MOST = 256  # designs of a sample that a process is fitted to
 
 
 class Source:
     """What ``values`` (s,), more is better, of ``configs`` (s) say of any design of ``problem``.
 
-    ``objectives`` are the names of those that it speaks of.
+    ``objectives`` are the names of those that it speaks of. Of more than ``MOST`` designs so many are heard, evenly.
     """
 
     def __init__(
@@ -37,29 +38,42 @@ class Source:
         values: Sequence[float],
         objectives: Sequence[str],
     ) -> None:
-        self.rows = Rows(problem.space)
         self.objectives = frozenset(objectives)
-        self._designs = np.array([self.rows.row(config) for config in configs])
-        self._y = squash(-np.array(values, float))
-        nothing = np.isnan(self._designs)
-        self._alike = ((self._designs == self._designs[0]) | (nothing & nothing[0])).all(axis=0)
-        self._graphs = None
+        self._rows = Rows(problem.space)
+        kept = np.unique(np.linspace(0, len(configs) - 1, MOST).astype(int))
+        self._designs = np.array([self._rows.row(configs[at]) for at in kept])
+        self._losses = squash(-np.array(values, float)[kept])
+        self._only, self._certain, self._alike = _constants(self._designs)
+        self._graph = None
         if (features := problem.features) is not None:
-            # with the sample's value where that has but one, a design may lack parameters that this opens
-            self._graphs = Graphs(lambda config: features(problem.space.default(config)), self.rows)
-        self._models: dict[bool, tuple[View, GaussianProcess]] = {}
+            # with the only value of a parameter, a design may lack others that this one opens
+            self._graph = Graphs(lambda config: features(_whole(problem.space, config)), self._rows)
+        self._models: dict[bool, tuple[View, GaussianProcess]] = {}  # by whether they look at graphs
 
     def at(self, rows: np.ndarray, graphs: bool) -> np.ndarray:
         """Return t (n,) of the designs ``rows`` (n, S), by a process that looks at graphs or one that does not."""
-        with threadpool_limits(1):
-            view, process = self._model(graphs)
-            return process.predict(view.inputs(np.where(self._alike, self._designs[0], rows)))[0]
+        view, process = self._model(graphs)
+        given = self._certain | (self._alike & ~np.isnan(rows))
+        return process.predict(view.inputs(np.where(given, self._only, rows)))[0]
 
     def _model(self, graphs: bool) -> tuple[View, GaussianProcess]:
         if graphs not in self._models:
-            view = View(self.rows, (0.0, 0.0))
-            if graphs and self._graphs is not None:
-                vocabulary = Vocabulary.of([self._graphs(row) for row in self._designs])
-                view = replace(view, vocabulary=vocabulary, graph=self._graphs)
-            self._models[graphs] = view, fit(view.inputs(self._designs), self._y)
+            view = View(self._rows, (0.0, 0.0))
+            if graphs and self._graph is not None:
+                vocabulary = Vocabulary.of([self._graph(row) for row in self._designs])
+                view = replace(view, vocabulary=vocabulary, graph=self._graph)
+            self._models[graphs] = view, fit(view.inputs(self._designs), self._losses)
         return self._models[graphs]
+
+
+def _constants(designs: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return by slot (S,) the first value, NaN where there is none; whether all agree; whether no two differ."""
+    active = ~np.isnan(designs)
+    only = designs[active.argmax(axis=0), np.arange(designs.shape[1])]
+    alike = (~active | (designs == only)).all(axis=0)
+    return only, alike & (active.all(axis=0) | ~active.any(axis=0)), alike
+
+
+def _whole(space: Space, config: Configuration) -> Configuration:
+    """Return ``config`` with defaults for what it lacks."""
+    return Configuration(space.filled(config))

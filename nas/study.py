@@ -8,7 +8,7 @@ import contextlib
 import math
 import numbers
 import time
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
@@ -216,8 +216,12 @@ class Study:
 
     def note(self, name: str, value: Any) -> None:
         """Keep a plain JSON value under ``name`` in the store; ``history.events`` has the newest."""
-        self._append({"kind": "event", "name": name, "value": value})
-        self.history.events[name] = value
+        self._note({name: value})
+
+    def _note(self, values: Mapping[str, Any]) -> None:
+        """Keep all of ``values``, or none."""
+        self._append(*({"kind": "event", "name": name, "value": value} for name, value in values.items()))
+        self.history.events.update(values)
 
     @property
     def under_way(self) -> int:
@@ -287,20 +291,20 @@ class Study:
         self.strategy.queue.append(given)
 
     def hear(
-        self, scored: Sequence[tuple[Mapping[str, Value], float]], objectives: Sequence[str] = ()
+        self, scored: Iterable[tuple[Mapping[str, Value], float]], objectives: Sequence[str] = ()
     ) -> None:
         """Have models hear a cheaper source: ``scored`` are configurations with what it says of them, more is better.
 
-        At least four of them, best drawn over the whole space. What it would say of any other is predicted, and how
-        much is made of it follows from the results. ``objectives`` are those it speaks of, all by default. ``gp``
-        and ``auto`` hear it. A ``ValueError`` says what is wrong with one of them; then nothing is stored.
+        At least four of them, best drawn over the whole space; parameters that one lacks have their defaults. What the
+        source would say of any other design is predicted, and how much is made of that follows from the results.
+        ``objectives`` are those it speaks of, all by default. ``gp`` and ``auto`` hear it, until ``heed(False)``. A
+        ``ValueError`` says what is wrong with one of them; then nothing is stored.
         """
-        self.note(SOURCE, checked_row(self.problem, scored, objectives))
-        self.heed(True)
+        self._note({SOURCE: checked_row(self.problem, scored, objectives), HEARD: True})
 
     def heed(self, heard: bool) -> None:
         """Have models hear the source that there is, if ``heard``, or no longer."""
-        if self.history.events.get(HEARD, False) != heard:
+        if SOURCE in self.history.events and self.history.events.get(HEARD) != heard:
             self.note(HEARD, heard)
 
     # ask and tell

@@ -230,7 +230,7 @@ class WarmStart:
         waiting = len(history.queue) > self.study.strategy.taken
         earned = has_say(known, SUPERNET if self.members == (SUPERNET,) else VOTE)
         taken = len(history.queue) - event.get("queued", 0)
-        if SOURCE in history.events:
+        if SOURCE in history.events and settled:
             self.study.heed(self.members == (SUPERNET,) and not outranked(known, SUPERNET))
         left = settled and not waiting and taken < len(chosen)
         if left and due(history.starts, earned, since):

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,14 +10,17 @@ from scipy.stats import multivariate_normal, norm
 
 from estimators.estimator import Fidelity
 from nas.doctor import rows_of
-from nas.hearing import HEARD, SOURCE
+from nas.hearing import HEARD, SOURCE, Ear
 from nas.hpo.gp import GaussianProcess, Posterior, fit
 from nas.hpo.kernel import SLOPE, Hyperparameters, Inputs
 from nas.replay import replay
+from nas.rows import Rows
 from nas.source import Source
 from nas.strategies.gp import GP
+from nas.strategy import Strategy
 from nas.study import Study
 from nas.trial import Problem
+from search_spaces.linear import Linear
 from search_spaces.space import Choice, Float, Int, Space
 
 SPACE = Space(
@@ -102,7 +106,7 @@ def test_a_source_is_told_of_any_design_and_of_no_difference_that_its_sample_lac
     scored = sample(60)
     source = Source(Problem(SPACE), *zip(*scored, strict=True), ["loss"])
     fresh = [SPACE.sample(np.random.default_rng(n)) for n in range(200, 260)]
-    rows = np.array([source.rows.row(config) for config in fresh])
+    rows = np.array([Rows(SPACE).row(config) for config in fresh])
     said = source.at(rows, graphs=False)
     assert np.corrcoef(said, [loss(config) for config in fresh])[0, 1] > 0.85
 
@@ -113,7 +117,7 @@ def test_a_source_is_told_of_any_design_and_of_no_difference_that_its_sample_lac
     )
     source = Source(problem, [SPACE.default(config) for config, _ in alike], [v for _, v in alike], ["loss"])
     one, other = SPACE.default({"a": 0.3, "kind": "plain"}), SPACE.default({"a": 0.3, "kind.odd.d": 0.9})
-    pair = np.array([source.rows.row(config) for config in (one, other)])
+    pair = np.array([Rows(SPACE).row(config) for config in (one, other)])
     for graphs in (False, True):
         first, second = source.at(pair, graphs)
         assert first == second != source.at(pair[:1] * 0.5, graphs)[0]
@@ -179,15 +183,79 @@ def test_what_was_heard_is_heard_after_a_resume_and_in_a_replay(tmp_path, strate
     assert replay(Study(SPACE, strategy=strategy, seed=5), rows).divergence is not None
 
 
-def test_a_space_that_has_grown_still_hears(tmp_path):
+def test_a_space_that_has_grown_hears_what_is_of_it_still(tmp_path):
     path = tmp_path / "study.log"
     with Study(SPACE, strategy="gp", seed=0, storage=path) as study:
-        study.hear(sample())
+        study.hear(scored := sample())
         played(study, 10)
     more = Space(**SPACE.parts, e=Float(0, 1, default=0.5))
     with Study(more, strategy="gp", seed=0, storage=path) as study:
         played(study, 3)
-        assert study.strategy.source is not None and study.strategy.source.objectives == {"loss"}
+        said = study.strategy.source.at(
+            study.strategy.models.designs(study.strategy.models.seen), graphs=False
+        )
+        assert np.corrcoef(said, [loss(trial.config) for trial in study.trials])[0, 1] > 0.7
+
+    narrow = Space(**{**SPACE.parts, "k": Int(1, 4)})
+    ear = Ear(Problem(narrow), SimpleNamespace(hear=(heard := []).append))
+    row = {"objectives": ["loss"], "scores": [[dict(config), value] for config, value in scored]}
+    ear.follow({SOURCE: row, HEARD: True})
+    fewer = [(config, value) for config, value in scored if config["k"] <= 4]
+    expected = Source(Problem(narrow), *zip(*fewer, strict=True), ["loss"])
+    rows = np.array([Rows(narrow).row(config) for config, _ in fewer])
+    np.testing.assert_array_equal(heard[0].at(rows, graphs=False), expected.at(rows, graphs=False))
+    ear.follow({SOURCE: {**row, "scores": row["scores"][:1]}, HEARD: True})
+    assert heard[1:] == [None]
+
+
+def test_scores_stay_with_their_designs_whatever_constraints_hold():
+    space = Space(x=Float(0, 1), y=Float(0, 1), constraints=[Linear({"x": 1, "y": 1}, 0.5)])
+    study = Study(space, strategy="gp", seed=0)
+    study.hear([({"x": 0.9, "y": 0.1 * i}, i) for i in range(8)])
+    trial = study.ask()
+    rows = np.array([[0.9, 0.0], [0.9, 0.7]])
+    worst, best = study.strategy.source.at(rows, graphs=False)
+    assert best < -0.9 < 0.9 < worst and trial.config["x"] + trial.config["y"] <= 0.5 + 1e-9
+
+
+def test_of_many_scores_some_are_heard_evenly(monkeypatch):
+    monkeypatch.setattr("nas.source.MOST", 8)
+    scored = [({"x": i / 30}, float(i)) for i in range(31)]
+    space = Space(x=Float(0, 1))
+    source = Source(Problem(space), [space.default(config) for config, _ in scored], range(31), ["loss"])
+    assert len(source._designs) == 8 and source._designs[[0, -1], 0].tolist() == [0.0, 1.0]
+    assert np.all(np.diff(source.at(np.linspace(0, 1, 20)[:, None], graphs=False)) < 0)
+
+
+def test_a_kill_between_two_events_leaves_nothing_half_said(tmp_path, monkeypatch):
+    path = tmp_path / "study.log"
+    with Study(SPACE, strategy="gp", seed=0, storage=path) as study:
+        calls, append = [], study._storage.append
+
+        def counted(*rows):
+            calls.append(len(rows))
+            return append(*rows)
+
+        monkeypatch.setattr(study._storage, "append", counted)
+        study.hear(sample())
+        study.heed(True)  # nothing new
+    assert calls == [2]
+
+
+def test_who_keeps_something_else_under_its_name_keeps_it():
+    class Own(Strategy):
+        def __init__(self, problem, *, seed=0):
+            super().__init__(problem, seed=seed)
+            self.source = "mine"
+
+        def propose(self, rng, index, pending):
+            return self.problem.space.sample(rng)
+
+    study = Study(SPACE, strategy=Own, seed=0)
+    study.note("source", "git abc")  # a user's event
+    study.heed(False)
+    played(study, 2)
+    assert study.strategy.source == "mine" and HEARD not in study.history.events
 
 
 def test_of_several_objectives_only_those_it_speaks_of_hear_it():
@@ -214,7 +282,12 @@ def test_of_several_objectives_only_those_it_speaks_of_hear_it():
             "a source says nan of {'a': 0.5}; give a finite number",
         ),
         (lambda: [*sample(5), ({"a": 0.5}, True)], (), "a source says True"),
-        (lambda: sample(3), (), "a source of 3 designs; give the scores of 4 or more"),
+        (lambda: [*sample(5), ({"a": 0.5}, 10**400)], (), "of {'a': 0.5}; give a finite number"),
+        (lambda: [*sample(5), ("a", 0.5)], (), "give a pair of a map from path to value and a score"),
+        (lambda: [*sample(5), 0.5], (), "a source says 0.5; give a pair"),
+        (lambda: None, (), "a source of None; give a list of (configuration, score)"),
+        (lambda: iter(sample(3)), (), "a source of 3 designs; give the scores of 4 or more"),
+        (lambda: sample(5), "loss", "objectives='loss': give a list of names"),
         (lambda: sample(5), ["los"], "no objective 'los'; did you mean 'loss'"),
     ],
 )

@@ -266,14 +266,14 @@ def misled(monkeypatch):
     for name, value in {"DOUBTFUL": 3, "POOR": 2.0, "ENOUGH": 1, "MOST": 5}.items():
         monkeypatch.setattr(f"nas.pretraining.{name}", value)
     monkeypatch.setattr("nas.pretraining.has_say", lambda known, signal: False)
-    monkeypatch.setattr("nas.session.LAST", 0)
+    monkeypatch.setattr("nas.signals.LAST", 0)
     monkeypatch.setattr("nas.plan.timed_ladder", lambda *others: (Fidelity(1),))
     monkeypatch.setattr("nas.session.timed_finals", lambda numbers, *others: Finals(tuple(numbers[:1]), 2))
 
 
 @pytest.mark.slow
 def test_few_trials_that_are_left_are_no_reason_for_one(small, tmp_path, misled, monkeypatch):
-    monkeypatch.setattr("nas.session.LAST", 8)
+    monkeypatch.setattr("nas.signals.LAST", 8)
     assert "supernet called for" not in long_search(small, tmp_path / "run").history.events
 
 
@@ -299,8 +299,8 @@ def test_it_is_called_for_where_untrained_networks_say_nothing(small, tmp_path, 
     )
     signals = {one["signal"] for one in run.status()["signals"]}
     assert signals == {"supernet", "parameters", "macs"}  # the proxy counts from ten trials on
-    assert events["source"]["objectives"] == ["accuracy"]
-    heard = events["source"]["scores"]
+    assert events["cheaper source"]["objectives"] == ["accuracy"]
+    heard = events["cheaper source"]["scores"]
     assert len(heard) == events["warm start"]["scored"] and all(len(one) == 2 for one in heard)
     assert all(path.startswith("architecture.") for config, _ in heard for path in config)
     text = description(run, run.status())
@@ -314,7 +314,7 @@ def test_one_that_ranks_no_better_than_what_is_free_is_no_longer_heard(small, tm
     with monkeypatch.context() as more:
         more.setattr("nas.warm_start.due", lambda *of: False)
         run = nas.resume(tmp_path / "run", trials=len(run.history.trials) + 1)
-    assert run.history.events["source heard"] is False
+    assert run.history.events["cheaper source heard"] is False
     assert ", no longer heard by the surrogates" in description(run, run.status())
 
 
@@ -342,7 +342,7 @@ def test_killed_after_it_was_called_for_it_goes_on(small, tmp_path, misled, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("nas.session.WarmStart.anew", ends)
+        patch.setattr("nas.signals.WarmStart.anew", ends)
         long_search(small, tmp_path / "run")
     before = nas.Run(tmp_path / "run").history.events
     assert "supernet trained" in before and before["warm start"]["members"] != ["supernet"]

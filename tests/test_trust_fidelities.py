@@ -451,12 +451,11 @@ def test_rungs_are_compared_when_an_eighth_more_results_are_in_and_at_the_end(tm
     monkeypatch.setattr("nas.status.rankings", counting)
     monkeypatch.setattr("nas.session.STATUS_SHARE", np.inf)  # written at each result
     one = Session.__new__(Session)
-    one.pretraining = None
     one.study = Study(SPACE, strategy="random", scheduler="asha", ladder=LADDER, trackers=[drawn])
     about = {"objectives": ["loss"], "constraints": [], "fidelities": LADDER}
     one.settings = SimpleNamespace(budget=None, trials=200, round=1, **about)
     one.folder = SimpleNamespace(checkpoints=tmp_path, best=tmp_path / "best", write_status=written.append)
-    one.warm_start = SimpleNamespace(begin=lambda budget: None, keep_up=list, members=())
+    one.signals = SimpleNamespace(begin=lambda: None, keep_up=list, pretraining=None)
     one.time_left = SimpleNamespace(predict=lambda running: None)
     one.estimator, one.executor = Noisy(), executors.get("serial")(isolate=False)
     one.search_space = SimpleNamespace(decode=lambda config: config)

@@ -41,6 +41,7 @@ FOLDS = 6  # what the source says of a design follows from the scores of the oth
 SCORED = 64  # designs of a search's sample
 SEEDS = 40
 COVERED = 0.9
+NORMAL = 1.645  # standard errors of a mean within which 90 % lie
 
 
 @dataclass(frozen=True)
@@ -176,26 +177,27 @@ def show_budget(name: str, record: Record, sample: Sample, seeds: int) -> None:
             known = record.run(key)
         curves[label] = np.array(known["curves"])
     late = int(np.ceil(sample.cost))
-    paid = {n: curves["with"][:, n - late - 1] for n in range(late + 1, most + 1)}
-    gains = {n: paid[n] - curves["without"][:, n - 1] for n in paid}
-    ahead = [n for n in gains if all(gains[later].mean() >= 0 for later in gains if later >= n)]
+    gains = {
+        n: curves["with"][:, n - late - 1] - curves["without"][:, n - 1] for n in range(late + 1, most + 1)
+    }
+    errors = {n: float(gain.std(ddof=1) / len(gain) ** 0.5) for n, gain in gains.items()}
+    ahead = [n for n, gain in gains.items() if gain.mean() > NORMAL * errors[n]]
     for n in (late + 4, late + 8, late + 16, late + 32):
-        if n not in gains:
-            continue
-        error = float(gains[n].std(ddof=1) / len(gains[n]) ** 0.5)
-        record.show(
-            f"{name}: accuracy after {n} trainings, {late} of which the supernet and its scores cost, less without",
-            float(gains[n].mean()),
-            f"none, reported; {paid[n].mean():.4f} for {curves['without'][:, n - 1].mean():.4f}, 1.64 standard errors "
-            f"{1.64 * error:.4f}",
-            True,
-            seeds=list(range(seeds)),
-            command=COMMAND,
-        )
+        if n in gains:
+            beside, alone = curves["with"][:, n - late - 1].mean(), curves["without"][:, n - 1].mean()
+            record.show(
+                f"{name}: accuracy after {n} trainings, {late} of which the supernet and its scores cost, less without",
+                float(gains[n].mean()),
+                f"none, reported; {beside:.4f} for {alone:.4f}, 90 % within {NORMAL * errors[n]:.4f}",
+                True,
+                seeds=list(range(seeds)),
+                command=COMMAND,
+            )
     record.show(
-        f"{name}: trainings from which on a search with a supernet is not behind one without",
+        f"{name}: trainings after which a search that paid for a supernet is first ahead of one without",
         float(ahead[0]) if ahead else float("inf"),
-        f"none, reported; the supernet and {SCORED} scores cost {sample.cost:.1f}, {most} were looked at",
+        f"none, reported; beyond its 90 % interval; the supernet and {SCORED} scores cost {sample.cost:.1f}, ahead at "
+        f"{len(ahead)} of {len(gains)} counts up to {most}",
         True,
         seeds=list(range(seeds)),
         command=COMMAND,

@@ -29,6 +29,7 @@ LARGE = (
     0.8,
 )  # trials from which on so many seconds are those of an ask, and of finding hyperparameters anew
 GROWTH = 10
+DEARER = 2  # times as long an ask of the processes takes where they hear a source
 LATEST = 20  # trials whose seconds count
 
 
@@ -91,6 +92,8 @@ class Auto(Strategy):
         With several in flight the engine must not be busy for longer than one of them takes, nor all of the time.
         """
         seconds = float(np.mean([one.seconds for one in islice(reversed(self.trials.values()), LATEST)]))
+        if self.source is not None:
+            seconds /= DEARER
         if not pending:
             return max(seconds / FIT, SERVED)
         size, ask, anew = LARGE
