@@ -4,11 +4,15 @@
 (claims with value, bar, whether it holds, seeds, hardware, versions, command, hash of the code they measured).
 """
 
+import ast
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import platform
+import tokenize
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +35,34 @@ LOOP = (
 def code_hash(*measured: str) -> str:
     """Hash of the source in ``measured``, packages or files (all by default): a result is stale when it has changed.
 
-    What is there no longer counts as nothing, and so does what only runs on a GPU unless it is named.
+    What is there no longer counts as nothing, and so do comments, docstrings and blank lines, and what only runs on a
+    GPU unless it is named.
     """
     digest = hashlib.sha256()
     for name in measured or MEASURED:
         for path in sorted((ROOT / name).rglob("*.py")) or [ROOT / name] * (ROOT / name).is_file():
             if str(path.relative_to(ROOT)) in ON_A_GPU and name not in ON_A_GPU:
                 continue
-            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+            digest.update(str(path.relative_to(ROOT)).encode() + code_of(path.read_text()).encode())
     return digest.hexdigest()[:12]
+
+
+@lru_cache(maxsize=None)
+def code_of(source: str) -> str:
+    """Return the lines of ``source`` without comments, docstrings and blank lines: what a computer reads of it."""
+    lines = source.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and (
+            ast.get_docstring(node, clean=False) is not None
+        ):
+            said = node.body[0]
+            assert said.end_lineno is not None
+            lines[said.lineno - 1 : said.end_lineno] = [""] * (said.end_lineno - said.lineno + 1)
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def hardware() -> str:

@@ -39,7 +39,8 @@ TOLD = (8, 16, 24, 48)  # results that a surrogate is told of
 SPLITS = 40
 FOLDS = 6  # what the source says of a design follows from the scores of the other folds
 SCORED = 64  # designs of a search's sample
-SEEDS = 40
+SEEDS = 20
+TRAININGS = 40  # of a search at most
 COVERED = 0.9
 NORMAL = 1.645  # standard errors of a mean within which 90 % lie
 
@@ -168,14 +169,14 @@ def show_surrogates(name: str, record: Record, sample: Sample, splits: int) -> N
 
 def show_budget(name: str, record: Record, sample: Sample, seeds: int) -> None:
     """Show from how many trainings on a search that pays for a supernet and hears it is ahead."""
-    most = min(len(sample.truth) - 8, 64)
+    most = min(len(sample.truth) - 8, TRAININGS)
     curves = {}
     for label, heard in (("without", False), ("with", True)):
         if (known := record.run(key := f"{name}: searches {label}")) is None:
             found = [search(sample, seed, heard, most) for seed in range(seeds)]
             record.add(key, {"curves": found})
             known = record.run(key)
-        curves[label] = np.array(known["curves"])
+        curves[label] = np.array(known["curves"])[:seeds]
     late = int(np.ceil(sample.cost))
     gains = {
         n: curves["with"][:, n - late - 1] - curves["without"][:, n - 1] for n in range(late + 1, most + 1)
