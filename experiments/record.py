@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import tokenize
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ def code_hash(*measured: str) -> str:
     return digest.hexdigest()[:12]
 
 
-@lru_cache(maxsize=None)
+@cache
 def code_of(source: str) -> str:
     """Return the lines of ``source`` without comments, docstrings and blank lines: what a computer reads of it."""
     lines = source.splitlines()

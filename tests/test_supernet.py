@@ -307,6 +307,7 @@ def test_it_is_called_for_where_untrained_networks_say_nothing(small, tmp_path, 
     assert "supernet: 5 of 5 epochs" in text and ", heard by the surrogates" in text
 
 
+@pytest.mark.slow
 def test_one_that_ranks_no_better_than_what_is_free_is_no_longer_heard(small, tmp_path, misled, monkeypatch):
     monkeypatch.setattr("nas.warm_start.has_say", lambda known, signal: signal == "supernet")
     run = long_search(small, tmp_path / "run")
@@ -318,6 +319,7 @@ def test_one_that_ranks_no_better_than_what_is_free_is_no_longer_heard(small, tm
     assert ", no longer heard by the surrogates" in description(run, run.status())
 
 
+@pytest.mark.slow
 def test_one_that_is_called_for_in_vain_is_a_note(small, tmp_path, misled, monkeypatch):
     def fails(self, *args, **options):
         raise Failed("the supernet could not be trained: memory")
@@ -540,6 +542,7 @@ def test_a_supernet_without_time_says_how_much_it_needs(small, tmp_path, monkeyp
         nas.search(small, budget="2m", trackers=[], out=tmp_path / "run", estimator="supernet")
 
 
+@pytest.mark.slow
 def test_how_it_is_trained_is_chosen(small, tmp_path, short):
     options = {"kernels": "transform", "sandwich": True, "shrink": 0.5, "validate": 50}
     about = {"constraints": [BOUND], "trackers": [], "out": tmp_path / "run", "supernet_options": options}

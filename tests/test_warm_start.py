@@ -299,6 +299,7 @@ def test_a_search_begins_with_picks_and_says_how_true_they_were(quick, small, tm
     assert again.history.queue == run.history.queue
 
 
+@pytest.mark.slow
 def test_a_named_strategy_scores_nothing(quick, small, tmp_path):
     run = nas.search(
         small, trials=6, strategy="random", constraints=["macs<=3e5"], out=tmp_path / "run", trackers=[]

@@ -195,10 +195,10 @@ def show_budget(name: str, record: Record, sample: Sample, seeds: int) -> None:
                 command=COMMAND,
             )
     record.show(
-        f"{name}: trainings after which a search that paid for a supernet is first ahead of one without",
-        float(ahead[0]) if ahead else float("inf"),
-        f"none, reported; beyond its 90 % interval; the supernet and {SCORED} scores cost {sample.cost:.1f}, ahead at "
-        f"{len(ahead)} of {len(gains)} counts up to {most}",
+        f"{name}: counts of trainings, of {late + 1} to {most}, at which a search that paid for a supernet is ahead",
+        float(len(ahead)),
+        f"none, reported; beyond the 90 % interval, first at {ahead[0] if ahead else 'none'}; the supernet and "
+        f"{SCORED} scores cost {sample.cost:.1f}",
         True,
         seeds=list(range(seeds)),
         command=COMMAND,
