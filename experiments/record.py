@@ -43,7 +43,9 @@ def code_hash(*measured: str) -> str:
         for path in sorted((ROOT / name).rglob("*.py")) or [ROOT / name] * (ROOT / name).is_file():
             if str(path.relative_to(ROOT)) in ON_A_GPU and name not in ON_A_GPU:
                 continue
-            digest.update(str(path.relative_to(ROOT)).encode() + code_of(path.read_text()).encode())
+            text = path.read_text()
+            digest.update(str(path.relative_to(ROOT)).encode())
+            digest.update((code_of(text) if path.suffix == ".py" else text).encode())
     return digest.hexdigest()[:12]
 
 

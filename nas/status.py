@@ -13,6 +13,7 @@ from nas.hearing import HEARD, SOURCE
 from nas.history import RETRIED, best_fidelity, pareto, standing
 from nas.trial import Metrics, Problem, Trial
 from nas.trust import CALLED, SPLIT, SPLIT_DONE, SUPERNET, Trust, has_say, trusts
+from nas.warm_start import EVENT as WARM_START
 
 
 def status_of(
@@ -116,7 +117,7 @@ def _signals(known: Sequence[Trust]) -> list[dict[str, Any]]:
 
 
 def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how long a supernet was trained, how it was split or why that failed, and whether models hear it.
+    """Return how long a supernet was trained, how it was split or why that failed, what it scored, and who hears it.
 
     None without one.
     """
@@ -125,6 +126,8 @@ def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     plan = events.get(SUPERNET, {"reached": 0, "epochs": 0, "spent": 0.0})
     split, halves = events.get(SPLIT), events.get(SPLIT_DONE)
+    sample = events.get(WARM_START, {})
+    shared = sample.get("members") == [SUPERNET]
     return {
         "epochs": plan["reached"],
         "of": plan["epochs"],
@@ -133,6 +136,8 @@ def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
         "not_split": (halves or split or {}).get("failed"),
         "failed": (called or {}).get("failed"),
         "heard": events.get(HEARD) if SOURCE in events else None,
+        "scored": sample["scored"] if shared else None,
+        "scoring": sample["seconds"] if shared else None,
     }
 
 

@@ -78,11 +78,13 @@ def signal_line(one: Mapping[str, Any]) -> str:
 
 
 def supernet_line(known: Mapping[str, Any]) -> str:
-    """Say how long a supernet was trained, whether models hear it, and how it was split, or why there is none."""
+    """Say how long a supernet was trained, what it scored, who hears it, and how it was split, or why there is none."""
     if not known["of"]:
         return f"supernet: {known['failed'] or 'called for'}"
     said = f"supernet: {known['epochs']} of {known['of']} epochs in {duration(known['seconds'])}"
-    if (heard := known.get("heard")) is not None:  # runs of before did not say
+    if known.get("scored"):  # runs of before did not say, nor who hears it
+        said += f", {known['scored']} designs scored in {known['scoring']:.3g} s"
+    if (heard := known.get("heard")) is not None:
         said += ", heard by the surrogates" if heard else ", no longer heard by the surrogates"
     if known["failed"]:
         return f"{said}; {known['failed']}"

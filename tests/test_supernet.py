@@ -305,6 +305,7 @@ def test_it_is_called_for_where_untrained_networks_say_nothing(small, tmp_path, 
     assert all(path.startswith("architecture.") for config, _ in heard for path in config)
     text = description(run, run.status())
     assert "supernet: 5 of 5 epochs" in text and ", heard by the surrogates" in text
+    assert re.search(rf", {len(heard)} designs scored in [\d.]+ s, heard", text)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from pathlib import Path
 from experiments.record import ROOT, Record
 
 sys.path.insert(0, str(ROOT / "tests"))
+HEARD = ("--warm-start", "supernet", "--strategy", "gp")
 
 
 def main() -> None:
@@ -32,6 +33,8 @@ def main() -> None:
         ("real training on digits", real, training, ()),
         ("a supernet that scores digits", shared, training, ("--estimator", "supernet")),
         ("a supernet for the first designs on digits", shared, training, ("--warm-start", "supernet")),
+        # enough trials for its trust to be measured, by a strategy that hears it
+        ("a supernet that the surrogate hears on digits", shared, training, (*HEARD, "--trials", "12")),
     ):
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
