@@ -168,6 +168,7 @@ def test_whole_or_absent(exported, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_design_of_ones_own_is_traced(tmp_path):
     shape = (1, 8, 8)
     joint = SearchSpace(

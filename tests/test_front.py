@@ -299,6 +299,7 @@ def test_an_interrupted_search_says_how_to_go_on(small, tmp_path):
     assert nas.Run(out).status()["state"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_final_training_keeps_what_it_reached_when_its_time_is_up(small, tmp_path, monkeypatch):
     monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals((trials[0],), 6000))
     monkeypatch.setattr(Session, "_left", lambda session: 4.0)
@@ -311,6 +312,7 @@ def test_a_final_training_keeps_what_it_reached_when_its_time_is_up(small, tmp_p
     assert final.asked is None and run.status()["trials"]["unfinished"] == 0
 
 
+@pytest.mark.slow
 def test_the_winner_is_one_whose_weights_are_there(small, tmp_path, monkeypatch):
     def lose(session):
         shutil.rmtree(session.folder.checkpoints / folder_of(session.study.best))

@@ -264,6 +264,7 @@ def own(config):
     return {path: value for path, value in config.items() if path.startswith("architecture.")}
 
 
+@pytest.mark.slow
 def test_a_search_begins_with_picks_and_says_how_true_they_were(quick, small, tmp_path, monkeypatch, capsys):
     run = nas.search(small, trials=6, out=tmp_path / "run", trackers=["tensorboard"], **OPTIONS)
     event, searched = run.history.events["warm start"], [t for t in run.trials if t.replicate == 0]
