@@ -72,6 +72,7 @@ def test_a_whole_run(run):
     assert run.best.metrics["accuracy"] >= max(t.metrics["accuracy"] for t in finals)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run(run, small, tmp_path):
     again = nas.search(small, trials=10, out=tmp_path / "again", trackers=[], **CHEAP)
     assert again.test == run.test
@@ -278,6 +279,7 @@ def test_ten_kills_of_a_search_with_a_supernet(tmp_path, option):
     check_training_kills("digits", tmp_path, 10, option, "supernet")
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_says_how_to_go_on(small, tmp_path):
     out = tmp_path / "run"
     process = subprocess.Popen(
@@ -509,6 +511,7 @@ def test_a_place_that_cannot_be_written(tmp_path, capsys):
     assert "cannot write to" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_nothing(small, tmp_path, capsys, monkeypatch):
     out, real, appended = tmp_path / "run", Log._write, []
 

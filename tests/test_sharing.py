@@ -436,6 +436,7 @@ def test_similarities_are_of_pairs_of_options():
     assert set(found["architecture.filters"]) == {(4, 8)}
 
 
+@pytest.mark.slow
 def test_half_of_a_split_begins_with_the_weights_of_the_whole(digits, tmp_path):
     space = joint_space(load("digits", seed=0), "mobile")
     macs = 1.5 * space.measure(space.space.default())["macs"]
