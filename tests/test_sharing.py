@@ -82,16 +82,20 @@ def test_with_views_a_candidate_puts_out_what_its_cut_out_network_does(name, ker
     designs = designs_of(space, 12)
     for design in designs:
         Candidate(design, shared)
-    x = torch.randn(4, *SHAPE)
     for design in designs:
-        candidate = Candidate(design, shared)
-        parameters = candidate.parameters()
-        candidate.recalibrate([x], parameters)
-        own = design.network(0)
-        own.load_state_dict(candidate.cut_out())
-        with torch.no_grad():
-            torch.testing.assert_close(candidate.forward(x, parameters), own.eval()(x), rtol=1e-5, atol=1e-5)
-        assert all(tensor.is_contiguous() for tensor in candidate.cut_out().values())
+        same_as_cut_out(design, shared)
+
+
+def same_as_cut_out(design: Design, shared: SharedWeights) -> None:
+    """What the candidate puts out with views is what its own network does with the weights that are cut out."""
+    x, candidate = torch.randn(4, *SHAPE), Candidate(design, shared)
+    parameters = candidate.parameters()
+    candidate.recalibrate([x], parameters)
+    own = design.network(0)
+    own.load_state_dict(candidate.cut_out())
+    with torch.no_grad():
+        torch.testing.assert_close(candidate.forward(x, parameters), own.eval()(x), rtol=1e-5, atol=1e-5)
+    assert all(tensor.is_contiguous() for tensor in candidate.cut_out().values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,19 +140,24 @@ def test_elements_outside_the_sampled_views_stay_bit_by_bit(name, optimizer, eac
     generator = torch.Generator().manual_seed(0)
     moved = 0
     for turn in range(3):  # from the second on there are moments
-        step = designs[turn * each : (turn + 1) * each]
-        before, used = snapshot(training), used_by(step, shared)
-        z, y = torch.randn(6, *SHAPE, generator=generator), torch.randint(4, (6,), generator=generator)
-        training.step(z, Labels(y), 1.0, step)
-        for name_, tensor in snapshot(training).items():
-            if name_ in before:
-                changed = tensor != before[name_]
-                outside = ~used.get(name_.split("|")[0], torch.zeros_like(changed))
-                assert not (changed & outside).any(), name_
-                moved += int(changed.sum())
-            else:
-                assert not tensor[~used[name_.split("|")[0]]].any()
+        moved += moved_by(training, designs[turn * each : (turn + 1) * each], generator)
     assert moved > 1000 or name == "tower"
+
+
+def moved_by(training: SharedTraining, step: list[Design], generator: torch.Generator) -> int:
+    """Take a step of these candidates; return how many elements it moved, none of them outside of what they use."""
+    moved, before, used = 0, snapshot(training), used_by(step, training.shared)
+    z, y = torch.randn(6, *SHAPE, generator=generator), torch.randint(4, (6,), generator=generator)
+    training.step(z, Labels(y), 1.0, step)
+    for name, tensor in snapshot(training).items():
+        if name in before:
+            changed = tensor != before[name]
+            outside = ~used.get(name.split("|")[0], torch.zeros_like(changed))
+            assert not (changed & outside).any(), name
+            moved += int(changed.sum())
+        else:
+            assert not tensor[~used[name.split("|")[0]]].any()
+    return moved
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "rmsprop"])

@@ -47,15 +47,14 @@ NORMAL = 1.645  # standard errors of a mean within which 90 % lie
 
 @dataclass(frozen=True)
 class Sample:
-    """Designs as a surrogate sees them: ``truth`` (n, seeds) accuracies, ``score`` (n,) of the supernet, ``said`` (n,).
+    """Designs as a surrogate sees them: ``truth`` (n, seeds) accuracies.
 
-    ``said`` is what the source says of each, less is better, by the scores of other designs; ``views`` are how a
-    surrogate sees all of them that was told of those given. ``cost`` is that of the supernet with its scores of a
+    ``said`` (n,) is what the source says of each, less is better, by the scores of other designs; ``view`` returns how
+    a surrogate sees all of them that was told of those given. ``cost`` is that of the supernet with its scores of a
     sample, in trainings.
     """
 
     truth: np.ndarray
-    score: np.ndarray
     said: np.ndarray
     view: Callable[[np.ndarray], Inputs]
     cost: float
@@ -78,21 +77,21 @@ def sample_of(name: str, data: Path) -> Sample:
     space = space_of(name, data)
     problem = Problem(space.space, (Objective("accuracy", maximize=True),), features=partial(features, space))
     table = Rows(space.space)
-    designs_ = np.array([table.row(one.design.config) for one in known])
+    drawn = np.array([table.row(one.design.config) for one in known])
     said = np.zeros(len(known))
     order = np.random.default_rng(0).permutation(len(known))
     for fold in np.array_split(order, FOLDS):
         others = np.setdiff1d(order, fold)
         configs = [known[at].design.config for at in others]
-        said[fold] = Source(problem, configs, score[others].tolist(), ["accuracy"]).at(designs_[fold], True)
+        said[fold] = Source(problem, configs, score[others].tolist(), ["accuracy"]).at(drawn[fold], True)
     assert problem.features is not None
     graphs = Graphs(problem.features, table)
 
     def view(told: np.ndarray) -> Inputs:
-        vocabulary = Vocabulary.of([graphs(designs_[at]) for at in told])
-        return View(table, (0.0, 0.0), vocabulary, graphs).inputs(designs_)
+        vocabulary = Vocabulary.of([graphs(drawn[at]) for at in told])
+        return View(table, (0.0, 0.0), vocabulary, graphs).inputs(drawn)
 
-    return Sample(truth, score, said, view, cost)
+    return Sample(truth, said, view, cost)
 
 
 def predicted(sample: Sample, told: np.ndarray, heard: bool) -> tuple[np.ndarray, np.ndarray, float]:
@@ -144,6 +143,7 @@ def search(sample: Sample, seed: int, heard: bool, trainings: int) -> list[float
 
 
 def spread(values: np.ndarray) -> str:
+    """Return in which range nine tenths of ``values`` lie."""
     low, high = np.quantile(values, [(1 - COVERED) / 2, (1 + COVERED) / 2])
     return f"{low:.2f} to {high:.2f}"
 

@@ -23,7 +23,7 @@ import numpy as np
 from nas.hpo.warp import warped
 
 SQRT_5 = math.sqrt(5.0)
-SLOPE = 0.5  # deviation of rho, for results and a source that are both standardised
+SLOPE = 0.5  # deviation of rho, for results and scores of a source that are both standardised
 
 
 def matern(r: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ class Inputs:
 
     ``codes`` (n, G) integers number the values of groups that have few of them: equal codes mean equal features. -1
     says that a group has many. ``numbers`` are the groups of one feature in [0, 1] that is to be warped. ``source``
-    (n,) is what a cheaper source says of the points, standardised; None where there is none.
+    (n,) is t, what a cheaper source says of the points; None where there is none.
     """
 
     x: np.ndarray
