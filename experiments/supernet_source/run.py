@@ -9,7 +9,7 @@ The truth and the scores are those of ``experiments/supernet_rank``; nothing is 
 import argparse
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +22,7 @@ from estimators.dataset import open_saved
 from experiments.curves.record import images
 from experiments.record import ROOT, Record
 from experiments.supernet_rank.truth import DESIGNS, SIDE, designs, rows, space_of
+from experiments.supernet_source import fitted
 from nas.draws import features
 from nas.encoder import Graphs, View, Vocabulary
 from nas.hpo.acquisition import log_expected_improvement
@@ -29,6 +30,7 @@ from nas.hpo.gp import fit, squash
 from nas.hpo.kernel import Inputs
 from nas.rows import Rows
 from nas.source import Source
+from nas.strategies.auto import Auto
 from nas.trial import Objective, Problem
 from nas.trust import taus
 
@@ -41,6 +43,20 @@ FOLDS = 6  # what the source says of a design follows from the scores of the oth
 SCORED = 64  # designs of a search's sample
 SEEDS = 20
 TRAININGS = 40  # of a search at most
+FITTED, SEARCHES = ("mobile", "chain"), 8  # spaces of whole searches, and how many there are
+# what differs between them: label, strategy, whether a source is heard
+ARMS: Sequence[tuple[str, str | type[Auto], bool]] = (
+    ("auto", "auto", False),
+    ("a source heard from start 24 on", "auto", True),
+    ("gp every second time without a source", fitted.Turns, False),
+)
+OF_SEARCHES = (
+    "nas/strategies",
+    "nas/schedulers",
+    "nas/models.py",
+    "nas/maximise.py",
+    "experiments/supernet_source/fitted.py",
+)
 COVERED = 0.9
 NORMAL = 1.645  # standard errors of a mean within which 90 % lie
 
@@ -205,6 +221,39 @@ def show_budget(name: str, record: Record, sample: Sample, seeds: int) -> None:
     )
 
 
+def show_fitted(name: str, record: Record, data: Path, seeds: int) -> None:
+    """Show what a source that is heard late adds to ``auto`` under early stopping, on a truth that is fitted."""
+    trained = rows(RANKED / f"truth-{name}.jsonl")
+    numbers = {row["number"] for row in trained}
+    accuracy = {
+        number: float(np.mean([row["test"] or 0.0 for row in trained if row["number"] == number]))
+        for number in numbers
+    }
+    stored = json.loads((RANKED / "results.json").read_text())["runs"][f"{name}: single"]["scores"]
+    task = fitted.task_of(name, data, accuracy, {number: -stored[str(number)][1] for number in numbers})
+    found: dict[str, list[list[float]]] = {label: [] for label, _, _ in ARMS}
+    for seed in range(seeds):
+        for label, strategy, heard in ARMS:
+            if (known := record.run(key := f"{name}: fitted, {label}, seed {seed}")) is None:
+                record.add(key, {"worth": fitted.search(task, strategy, seed, heard=heard)})
+                known = record.run(key)
+                print(key, [round(one, 3) for one in known["worth"]], flush=True)
+            found[label].append(known["worth"])
+    plain, *others = (np.array(found[label]) for label, _, _ in ARMS)
+    for (label, _, _), own in zip(ARMS[1:], others, strict=True):
+        for at, share in enumerate(fitted.SHARES):
+            gain = own[:, at] - plain[:, at]
+            error = NORMAL * float(gain.std(ddof=1) / len(gain) ** 0.5)
+            record.show(
+                f"{name}, fitted: worth found after {share:.0%} of the budget, {label}, less that of auto as it is",
+                float(gain.mean()),
+                f"none, reported; {own[:, at].mean():.2f} for {plain[:, at].mean():.2f}, 90 % within {error:.2f}",
+                True,
+                seeds=list(range(seeds)),
+                command=COMMAND,
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--spaces", default=",".join(DESIGNS))
@@ -222,6 +271,8 @@ def main() -> None:
             record, sample = Record(__file__, *MEASURED), sample_of(name, data)
             show_surrogates(name, record, sample, SPLITS)
             show_budget(name, record, sample, SEEDS)
+            if name in FITTED:
+                show_fitted(name, Record(__file__, *MEASURED, *OF_SEARCHES), data, SEARCHES)
 
 
 if __name__ == "__main__":
