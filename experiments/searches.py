@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class Plan:
     arms: Mapping[str, Mapping[str, str]]
     seeds: tuple[int, ...]
     what: str
+    file: Path | None = None  # that holds the data, where ``data`` is no name of a set
 
     def turns(self) -> list[tuple[int, str]]:
         """Return (seed, arm) in the order of the searches: each seed begins with the next arm."""
@@ -91,7 +92,11 @@ def searched(record: Record, runs: Path, plan: Plan, arm: str, seed: int) -> dic
         busy = None  # CPU seconds of the process that ended the search, by which a busy machine shows
         if not folder.exists():
             options = {"budget": plan.budget, **plan.arms[arm], "seed": seed, "out": folder}
-            busy = call("search", plan.data, *(f"--{option}={value}" for option, value in options.items()))
+            busy = call(
+                "search",
+                str(plan.file or plan.data),
+                *(f"--{option}={value}" for option, value in options.items()),
+            )
         elif nas.Run(folder).status()["state"] != "finished":
             busy = call("resume", str(folder))
         record.add(name, {**result_of(nas.Run(folder)), "cpu seconds": busy})
@@ -144,18 +149,27 @@ def execute(plan: Plan, folder: Path, command: str) -> None:
     show(record, plan, found, command)
 
 
-def main(about: str | None, folder: Path, whole: Plan, quick: Plan) -> None:
-    """Do what the command line of an experiment in ``folder`` says: its ``whole`` plan, or the ``quick`` one."""
+def main(
+    about: str | None, folder: Path, whole: Plan, quick: Plan, small: Callable[[Path], Plan] | None = None
+) -> None:
+    """Do what the command line of an experiment in ``folder`` says: its ``whole`` plan, or the ``quick`` one.
+
+    ``small`` returns a further plan, of data that it writes into a folder.
+    """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="digits, a minute, one seed; keeps nothing")
     parser.add_argument("--cores", type=int, help="cores of this process; all that it may use by default")
+    if small is not None:
+        parser.add_argument("--small", action="store_true", help="the plan of small data")
     options = parser.parse_args()
     if options.cores is not None:
         pin(options.cores)
     command = f"python -m experiments.{folder.name}.run"
     command += f" --cores {options.cores}" if options.cores else ""
-    if options.quick:
-        with tempfile.TemporaryDirectory(prefix="nas-") as place:
+    with tempfile.TemporaryDirectory(prefix="nas-") as place:
+        if options.quick:
             execute(quick, Path(place), f"{command} --quick")
-    else:
-        execute(whole, folder, command)
+        elif small is not None and options.small:
+            execute(small(Path(place)), folder, f"{command} --small")
+        else:
+            execute(whole, folder, command)

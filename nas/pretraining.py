@@ -30,7 +30,7 @@ from nas.calibration import Failed
 from nas.duration import Durations
 from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
-from nas.folder import Folder
+from nas.folder import Folder, Settings
 from nas.study import Study
 from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, VOTE, Trust, has_say, outranked
 from search_spaces.architecture import Design, SearchSpace
@@ -47,6 +47,7 @@ ENOUGH = 4_500
 # below, and the start after which none is called for any more
 DOUBTFUL, POOR, LATEST = 24, 0.3, 64
 COUNTED = 30  # epochs under a budget of trials
+INHERIT = "inherit"  # whether trainings of a search that it is a signal of begin with its weights
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 LEAST, MOST = 5, 300
 LEARNED = 1_000  # steps after which fewer epochs will do: `chain` was ranked no better after 4,500 (experiments/LOG.md)
@@ -56,6 +57,7 @@ OPTIONS: Mapping[str, type] = {
     "sampling": str,
     "each": int,
     "sandwich": bool,
+    INHERIT: bool,
     "shrink": float,
     "calibrate": int,
     "validate": int,
@@ -66,6 +68,11 @@ PIECES = 20  # parts in which it is trained
 SAMPLE = 16  # designs by whose predicted seconds the epochs are planned
 BESIDES = 1.2  # times the seconds of trainings of the same designs that an epoch is planned to take
 SLACK = 1.5  # times its planned seconds it may take
+
+
+def inherits(settings: Settings, events: Mapping[str, Any]) -> bool:
+    """Return whether trainings of the run begin with the weights of its supernet, as it was decided when it began."""
+    return settings.estimator == SUPERNET or bool(events.get(EVENT, {}).get("inherits"))
 
 
 def plan_of(options: Mapping[str, Any], epochs: int, paths: Paths = _ALL) -> Plan:
@@ -88,7 +95,7 @@ def plan_of(options: Mapping[str, Any], epochs: int, paths: Paths = _ALL) -> Pla
     if options.get("calibrate", 1) < 1:  # the exported weights would have no statistics
         raise ValueError(f"supernet option calibrate={options['calibrate']}: give 1 image or more")
     of_paths = {name: value for name, value in options.items() if hasattr(paths, name)}
-    others = {name: value for name, value in options.items() if name not in of_paths}
+    others = {name: value for name, value in options.items() if name not in {*of_paths, INHERIT}}
     return Plan(epochs, replace(paths, **of_paths), **others)
 
 
@@ -128,7 +135,8 @@ class Pretraining:
         if DONE in events and self.folder.supernet.exists():
             return
         if EVENT not in events:
-            self.study.note(EVENT, {**self._planned(seconds), "reached": 0, "spent": 0.0})
+            begun = {"inherits": self._inherits, "reached": 0, "spent": 0.0}
+            self.study.note(EVENT, {**self._planned(seconds), **begun})
         elif events[EVENT]["reached"] and not self.folder.supernet.exists():
             self._lost()
         plan = self._prolonged(self.study.history.events[EVENT], seconds)
@@ -330,6 +338,11 @@ class Pretraining:
     def _context_of(self, *, epochs: int) -> Context:
         scratch = self.folder.checkpoints / "supernet"
         return Context(seed=self.study.seed, scratch=scratch, epochs=epochs, partial=True, **self.settings)
+
+    @property
+    def _inherits(self) -> bool:
+        """Not those of a search that called for it: trials of before began from scratch, and are compared with."""
+        return self.role == "signal" and bool(self.options.get(INHERIT, True))
 
     def _planned(self, seconds: float | None) -> dict[str, Any]:
         """Return the epochs, and the seconds that they may take."""

@@ -40,6 +40,7 @@ from nas.plan import (
     step_limit,
     timed_finals,
 )
+from nas.pretraining import inherits
 from nas.shortage import share_of_training
 from nas.signals import Signals
 from nas.status import status_of
@@ -56,12 +57,18 @@ MUCH_LESS = 0.9  # of the limit that batches are cut by: with less free than tha
 
 
 def build_estimator(
-    settings: Settings, folder: Folder, *, without: Sequence[str] = (), training: bool = False
+    settings: Settings,
+    folder: Folder,
+    *,
+    without: Sequence[str] = (),
+    training: bool = False,
+    inherit: bool = False,
 ) -> Estimator:
     """Return the estimator of a run, asked for every metric that objectives and constraints name.
 
     Those in ``without`` are known from elsewhere. Where designs are to be trained (``training``) and the run's own
-    estimator does not do that, it is "train".
+    estimator does not do that, it is "train". With ``inherit`` trainings begin with the weights of the run's supernet,
+    if its file is there.
     """
     named = [*settings.objectives, *(Constraint.parse(text).name for text in settings.constraints)]
     known = {"seconds", *without}
@@ -70,7 +77,8 @@ def build_estimator(
     options: dict[str, Any] = {"metrics": metrics, "precision": settings.precision}
     if training and not kind.trains:
         kind = estimators.get("train")
-        options["inherit"] = folder.supernet if folder.supernet.exists() else None
+    if inherit and "inherit" in kind.reads and folder.supernet.exists():
+        options["inherit"] = folder.supernet
     estimator: Estimator = kind(folder.data, **options)
     return estimator
 
@@ -304,6 +312,7 @@ class Session:
         budget = Budget(settings.trials, seconds)
         self._until = seconds
         self.signals.begin()
+        self.estimator = build_estimator(settings, self.folder, without=("latency",), inherit=self._inherits)
         self._keep_up()
         self.study.run(
             self.estimator,
@@ -350,7 +359,9 @@ class Session:
         return FinalTraining(
             self.study,
             self.executor,
-            estimator=partial(build_estimator, self.settings, self.folder, training=True),
+            estimator=partial(
+                build_estimator, self.settings, self.folder, training=True, inherit=self._inherits
+            ),
             decode=self.search_space.decode,
             checkpoints=self.folder.checkpoints,
             settings=self._context(),
@@ -360,6 +371,10 @@ class Session:
             epoch_seconds=self._epoch_seconds,
             told=self._told,
         )
+
+    @property
+    def _inherits(self) -> bool:
+        return inherits(self.settings, self.study.history.events)
 
     def _told(self) -> None:
         self.status("running")
@@ -407,8 +422,17 @@ class Session:
         fresh = self.folder.path / ".best.new"
         shutil.rmtree(fresh, ignore_errors=True)
         design = self.search_space.decode(trial.config)
-        metrics = self.leaders.reached(trial, step)
-        export_step(self.folder, self.settings, design, self.dataset, trial, step, fresh, metrics=metrics)
+        export_step(
+            self.folder,
+            self.settings,
+            design,
+            self.dataset,
+            trial,
+            step,
+            fresh,
+            metrics=self.leaders.reached(trial, step),
+            inherited=self._inherits,
+        )
         shutil.rmtree(self.folder.best, ignore_errors=True)
         fresh.rename(self.folder.best)
 

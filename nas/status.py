@@ -119,7 +119,7 @@ def _signals(known: Sequence[Trust]) -> list[dict[str, Any]]:
 def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how long a supernet was trained, how it was split or why that failed, what it scored, and who hears it.
 
-    None without one.
+    Also whether trainings begin with its weights. None without one.
     """
     called = events.get(CALLED)
     if SUPERNET not in events and called is None:
@@ -138,6 +138,7 @@ def _supernet(events: Mapping[str, Any]) -> dict[str, Any] | None:
         "heard": events.get(HEARD) if SOURCE in events else None,
         "scored": sample["scored"] if shared else None,
         "scoring": sample["seconds"] if shared else None,
+        "inherited": plan.get("inherits", False),
     }
 
 

@@ -326,10 +326,7 @@ def _serve(connection: Connection, life: int) -> None:
     threading.Thread(target=_watch, args=(life,), daemon=True).start()
     estimator: Estimator | None = None
     while True:
-        try:
-            received = _load(connection.recv_bytes())
-        except (EOFError, ConnectionError):  # the engine is gone
-            return
+        received = _load(connection.recv_bytes())
         answer: Result | OSError
         try:
             if isinstance(received, Task):
@@ -368,7 +365,8 @@ def main() -> None:
     """Serve tasks until the engine goes away. Arguments: the socket, the life pipe, [sys.path, script]."""
     path, _Main.path = json.loads(sys.argv[3])
     sys.path[:] = path
-    _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    with contextlib.suppress(EOFError, ConnectionError):  # the engine is gone
+        _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

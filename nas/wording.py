@@ -78,7 +78,10 @@ def signal_line(one: Mapping[str, Any]) -> str:
 
 
 def supernet_line(known: Mapping[str, Any]) -> str:
-    """Say how long a supernet was trained, what it scored, who hears it, and how it was split, or why there is none."""
+    """Say how long a supernet was trained, what it scored, who hears it, and how it was split, or why there is none.
+
+    Also whether trainings begin with its weights.
+    """
     if not known["of"]:
         return f"supernet: {known['failed'] or 'called for'}"
     said = f"supernet: {known['epochs']} of {known['of']} epochs in {duration(known['seconds'])}"
@@ -86,6 +89,7 @@ def supernet_line(known: Mapping[str, Any]) -> str:
         said += f", {known['scored']} designs scored in {known['scoring']:.3g} s"
     if (heard := known.get("heard")) is not None:
         said += ", heard by the surrogates" if heard else ", no longer heard by the surrogates"
+    said += ", trainings begin with its weights" if known.get("inherited") else ""
     if known["failed"]:
         return f"{said}; {known['failed']}"
     if known["not_split"]:

@@ -56,6 +56,13 @@ def short(monkeypatch):
     monkeypatch.setattr("nas.session.counted_finals", lambda trials, images: Finals(tuple(trials[:1]), 2))
 
 
+@pytest.fixture
+def sampled(short, monkeypatch):
+    """Samples of six designs."""
+    for name, value in (("COUNTED", 6), ("LEAST", 4), ("PICKS", 3)):
+        monkeypatch.setattr(f"nas.warm_start.{name}", value)
+
+
 def search(small: Path, out: Path, **options) -> nas.Run:
     return nas.search(small, trials=4, constraints=[BOUND], trackers=[], out=out, **options)
 
@@ -188,10 +195,7 @@ def test_training_in_a_worker_goes_on_where_it_was_stopped(saved, tmp_path):
 
 
 @pytest.mark.slow
-def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tmp_path, short, monkeypatch):
-    monkeypatch.setattr("nas.warm_start.COUNTED", 6)
-    monkeypatch.setattr("nas.warm_start.LEAST", 4)
-    monkeypatch.setattr("nas.warm_start.PICKS", 3)
+def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tmp_path, sampled):
     run = search(small, tmp_path / "run", warm_start="supernet")
     event = run.history.events["warm start"]
     assert event["members"] == ["supernet"] and event["scored"] == 6 and len(event["picks"]) == 3
@@ -216,12 +220,39 @@ def test_as_a_signal_it_picks_and_has_to_rank_better_than_what_is_free(small, tm
     assert members_of("supernet", "auto", timed=True) == ("supernet",)
 
 
+def test_trainings_of_a_search_that_it_warms_begin_with_its_weights(small, tmp_path, sampled):
+    run = search(small, tmp_path / "run", warm_start="supernet")
+    assert run.history.events["supernet"]["inherits"] and run.status()["supernet"]["inherited"]
+    assert "trainings begin with its weights" in description(run, run.status())
+    folder, space = run.folder, _search_space(run.settings, run.folder, None)
+    metrics = []
+    for trial in (run.history.trials[0], next(one for one in run.history.trials.values() if one.replicate)):
+        step = trial.steps[0]
+        context = Context(
+            seed=run.settings.seed,
+            scratch=tmp_path / f"again-{trial.number}",
+            lineage=trial.lineage,
+            replicate=trial.replicate,
+            epochs=step.fidelity.epochs,
+            horizon=2 if trial.replicate else run.settings.fidelities[-1].epochs,
+        )
+        context.scratch.mkdir()
+        again = TrainEstimator(folder.data, precision=run.settings.precision, inherit=folder.supernet)
+        result = again.evaluate(space.decode(trial.config), step.fidelity, context)
+        assert result.metrics["loss"] == pytest.approx(step.metrics["loss"], rel=1e-4)
+        metrics.append(step.metrics["loss"])
+    assert "the weights of a supernet" in (folder.best / "README.md").read_text()
+    plain = search(small, tmp_path / "plain", warm_start="supernet", supernet_options={"inherit": False})
+    assert not plain.history.events["supernet"]["inherits"]
+    assert plain.history.trials[0].config == run.history.trials[0].config
+    assert plain.history.trials[0].steps[0].metrics["loss"] != metrics[0]
+    assert "trainings begin" not in description(plain, plain.status())
+    assert "random weights" in (plain.folder.best / "README.md").read_text()
+
+
 @pytest.fixture
-def doubted(short, monkeypatch):
+def doubted(sampled, monkeypatch):
     """Signals that are never trusted, from the third trial on; supernets are split at once."""
-    monkeypatch.setattr("nas.warm_start.COUNTED", 6)
-    monkeypatch.setattr("nas.warm_start.LEAST", 4)
-    monkeypatch.setattr("nas.warm_start.PICKS", 3)
     monkeypatch.setattr(
         "nas.pretraining.outranked",
         lambda known, signal: any(one.signal == signal and one.n >= 3 for one in known),
@@ -558,6 +589,7 @@ def test_how_it_is_trained_is_chosen(small, tmp_path, short):
     [
         ({"sandwitch": True}, "no supernet option 'sandwitch'; did you mean 'sandwich'"),
         ({"sandwich": 1}, "supernet option sandwich=1: give true or false"),
+        ({"inherit": "no"}, "supernet option inherit='no': give true or false"),
         ({"each": True}, "supernet option each=True: give a whole number"),
         ({"kernels": "middle"}, "supernet option kernels='middle': "),
         ({"shrink": 2}, "shrink in"),

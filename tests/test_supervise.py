@@ -1,15 +1,20 @@
 """Evaluations under limits: every kind of end is a result with a cause."""
 
+import contextlib
 import dataclasses
 import errno
+import json
 import os
+import pickle
 import re
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
 import time
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -273,3 +278,41 @@ def test_the_limit_at_the_start_is_the_containers_where_that_has_less(tmp_path, 
     write(tmp_path / "groups" / "memory" / "job", **sizes)
     assert shortage.limit_at_start() == int(0.85 * 500_000)
     assert "raise 'memory:' in the run's config.yaml" in shortage.over_limit(2, 1)
+
+
+@dataclass(frozen=True)
+class Brief(Estimator):
+    """Takes half a second to be set up."""
+
+    def prepare(self):
+        time.sleep(0.5)
+
+    def evaluate(self, design, fidelity, context):
+        return Result()
+
+
+def test_a_child_whose_engine_is_gone_ends_without_a_word():
+    ours, theirs = socket.socketpair()
+    listening, life = os.pipe()
+    child = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "nas.supervise",
+            str(theirs.fileno()),
+            str(listening),
+            json.dumps([sys.path, None]),
+        ],
+        pass_fds=(theirs.fileno(), listening),
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        text=True,
+    )
+    theirs.close()
+    with contextlib.closing(Connection(ours.detach())) as connection:
+        connection.send_bytes(pickle.dumps(Brief()))
+        time.sleep(0.2)
+    _, said = child.communicate(timeout=60)
+    os.close(life)
+    os.close(listening)
+    assert child.returncode == 0 and said == ""
