@@ -78,7 +78,7 @@ class SupernetEstimator(Estimator):
             return Result(error=f"nan: loss {metrics['loss']}", seconds=time.monotonic() - began)
         standardise = scorer.standardise(design)
         # the state of a training that begins with these weights
-        state = {"curve": [metrics], "steps": 0, "optimizer": "", "scaler": {}}
+        state = {"curve": [metrics], "steps": 0, "optimizer": "", "scaler": {}, "inherited": True}
         values: Mapping[str, Any] = {**state, **asdict(standardise)}
         name = "scored.safetensors"
         checkpoints.save(context.scratch / name, Checkpoint({"network": candidate.cut_out()}, values))

@@ -62,6 +62,7 @@ class Run:
     earlier: float = 0.0  # seconds that went into this step before its process was killed, or stopped
     written: Path | None = None  # the newest checkpoint on the way
     saved: Checkpoint | None = None
+    inherited: bool = False  # whether it began with the weights of a supernet
     peak: Peak | None = None  # counts since this evaluation began, where it is asked for
 
     @property
@@ -73,7 +74,8 @@ class Run:
     def keep(self) -> None:
         """Copy the state: further steps do not touch the copy."""
         state, standardise = self.training.state(), self.training.standardise
-        values = {"curve": list(self.curve), "begun": self.begun, **asdict(standardise)}
+        values = {"curve": list(self.curve), "begun": self.begun, "inherited": self.inherited}
+        values |= asdict(standardise)
         self.saved = Checkpoint(state.groups, {**state.values, **values}).clone()
 
 
@@ -181,10 +183,13 @@ class TrainEstimator(Estimator):
         for _, kept in _warm.values():  # a graph holds the memory of a whole step
             kept.training.replay.forget()
         recipe, data = Recipe.parse(design.recipe), self._open(design, context)
+        borrowed = None
+        if self.inherit is not None and context.checkpoint is None and part is None:
+            borrowed = inherited(self.inherit, self.data, design, str(device))
         peak = Peak(device) if counted else None
         network = design.network(context.entropy(WEIGHTS))
-        if self.inherit is not None and context.checkpoint is None and part is None:
-            network.load_state_dict(inherited(self.inherit, self.data, design))
+        if borrowed is not None:
+            network.load_state_dict(borrowed)
         training = Training(
             network,
             recipe,
@@ -197,13 +202,14 @@ class TrainEstimator(Estimator):
             checkpoint = checkpoints.load(context.checkpoint)
         if checkpoint is None:
             training.pieces = self._pieces(training, design, context)
-            return Run(training, [], peak=peak)
+            return Run(training, [], inherited=borrowed is not None, peak=peak)
         training.restore(checkpoint)
         if checkpoint.values.get("batch_size", recipe.batch_size) != recipe.batch_size:  # of a fork
             training.pieces = max(training.pieces, self._pieces(training, design, context))
         curve = list(checkpoint.values["curve"])
         begun = len(curve) if forks and part is None else checkpoint.values.get("begun", 0)
         run = Run(training, curve, begun, earlier=checkpoint.values["seconds"] if part else 0.0, peak=peak)
+        run.inherited = checkpoint.values.get("inherited", False)
         run.keep()
         return run
 
@@ -343,6 +349,11 @@ def standardisation(checkpoint: Path) -> Standardise:
     """Return what turned uint8 images into the network's input during its training."""
     values = checkpoints.load(checkpoint).values
     return Standardise(tuple(values["mean"]), tuple(values["std"]), bool(values.get("per_image")))
+
+
+def has_inherited(checkpoint: Path) -> bool:
+    """Return whether its training began with the weights of a supernet, or they are the supernet's own."""
+    return bool(checkpoints.load(checkpoint).values.get("inherited"))
 
 
 def evaluate_split(

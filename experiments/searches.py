@@ -157,10 +157,11 @@ def main(
     ``small`` returns a further plan, of data that it writes into a folder.
     """
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="digits, a minute, one seed; keeps nothing")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--quick", action="store_true", help="digits, a minute, one seed; keeps nothing")
     parser.add_argument("--cores", type=int, help="cores of this process; all that it may use by default")
     if small is not None:
-        parser.add_argument("--small", action="store_true", help="the plan of small data")
+        which.add_argument("--small", action="store_true", help="the plan of small data")
     options = parser.parse_args()
     if options.cores is not None:
         pin(options.cores)

@@ -194,7 +194,8 @@ def _add_search(search: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--supernet-option",
         action="append",
-        help="NAME=VALUE of how a supernet is trained, for example sandwich=true; may stand several times",
+        help="NAME=VALUE of how a supernet is trained, for example sandwich=true, or inherit=true, by which trainings "
+        "begin with the weights of --warm-start supernet; may stand several times",
     )
     search.add_argument("--seed", type=int, help="of all randomness (default 0)")
     search.add_argument("--side", type=int, help="pixels that the pictures of a folder are brought to")

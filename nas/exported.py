@@ -8,7 +8,6 @@ from nas.checkpoints import folder_of, number_of
 from nas.exporter import Trained, exporters
 from nas.folder import Folder, Settings
 from nas.history import History, reached
-from nas.pretraining import inherits
 from nas.trial import Step, Trial
 from search_spaces.architecture import Design, SearchSpace
 
@@ -25,13 +24,12 @@ def export_step(
     target: Path,
     *,
     metrics: Mapping[str, float],
-    inherited: bool,
 ) -> None:
     """Export what ``step`` of ``trial`` trained into the new folder ``target``, and verify it in a clean process.
 
-    ``metrics`` are what it is said to reach; ``inherited`` says whether trainings began with a supernet's weights.
+    ``metrics`` are what it is said to reach.
     """
-    from estimators.train import standardisation, trained_weights
+    from estimators.train import has_inherited, standardisation, trained_weights
 
     assert step.checkpoint is not None
     checkpoint = folder.checkpoints / folder_of(trial) / step.checkpoint
@@ -52,7 +50,7 @@ def export_step(
             "epochs": step.fidelity.epochs,
             "share of the data": step.fidelity.data,
             "seed": settings.seed,
-            "began with": "the weights of a supernet" if inherited else "random weights",
+            "began with": "the weights of a supernet" if has_inherited(checkpoint) else "random weights",
         },
     )
     exporter = exporters.get("pytorch")()
@@ -76,6 +74,5 @@ def export_trial(
     dataset = open_saved(folder.data)
     design = search_space.decode(trial.config)
     metrics = reached(trial, step, history.events.get(f"latency measured {settings.round}"))
-    begun = inherits(settings, history.events)
-    export_step(folder, settings, design, dataset, trial, step, target, metrics=metrics, inherited=begun)
+    export_step(folder, settings, design, dataset, trial, step, target, metrics=metrics)
     return target

@@ -1,4 +1,4 @@
-"""The final trainings: the best designs again, from scratch, on all of the data, as many at a time as workers.
+"""The final trainings: the best designs again from the start, on all of the data, as many at a time as workers.
 
 Each goes piece by piece, so that a kill costs a piece at most, and at the end of a budget its last whole epoch counts.
 """

@@ -30,6 +30,7 @@ from nas.scheduler import schedulers
 from nas.strategy import strategies
 from nas.tracker import trackers
 from nas.trial import Budget, Constraint, Objective
+from nas.trust import SUPERNET
 from nas.warm_start import members_of
 from search_spaces.architecture import spaces
 from search_spaces.registry import nearest
@@ -57,6 +58,7 @@ PARTIAL = (
     "..best.new.*.partial",
     "checkpoints/*/*.tmp",
 )
+INHERIT = "inherit"  # the supernet option by which trainings begin with the weights of a supernet
 OWN = "own"  # the space of a search over a user's own ``build(config) -> nn.Module``
 
 
@@ -140,6 +142,11 @@ class Settings:
     def where(self) -> str:
         """The executor: where none was named, "serial" for one worker and "process" for several."""
         return self.executor or ("serial" if self.workers == 1 else "process")
+
+    @property
+    def inherits(self) -> bool:
+        """Whether trainings begin with the weights of a supernet: final ones where it scores all designs."""
+        return self.estimator == SUPERNET or bool(self.supernet_options.get(INHERIT))
 
     @property
     def fidelities(self) -> tuple[Fidelity, ...]:

@@ -264,11 +264,19 @@ def _planned(
 
 def _check_estimator(settings: Settings, search_space: "SearchSpace", folder: Folder) -> None:
     """Raise a ``ValueError`` where the estimator does not measure what is asked for, or a supernet cannot be."""
+    from estimators.estimator import estimators
+    from nas.folder import INHERIT
     from nas.pretraining import plan_of
     from nas.session import build_estimator
     from nas.trust import SUPERNET
 
     plan_of(settings.supernet_options, 1)
+    takes = settings.warm_start == SUPERNET and INHERIT in estimators.get(settings.estimator).reads
+    if not takes and (asked := settings.supernet_options.get(INHERIT)) is not None:
+        raise ValueError(
+            f"supernet option {INHERIT}={asked}: it is about trainings of a search with --warm-start supernet, by an "
+            "estimator that begins with given weights, such as 'train'; ask for these, or leave it out"
+        )
     build_estimator(settings, folder, without=("latency",))
     wanted = SUPERNET in (settings.estimator, settings.warm_start)
     if wanted and search_space.decode(search_space.space.default()).graph is None:

@@ -17,8 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from estimators import checkpoint as checkpoints
 from estimators.estimator import Context, Fidelity, Result
 from estimators.score import FROM_LOGITS
+from estimators.sharing import FILE
 from estimators.sharing.inherited import joined
 from estimators.sharing.paths import Paths
 from estimators.sharing.splitting import Split
@@ -30,7 +32,7 @@ from nas.calibration import Failed
 from nas.duration import Durations
 from nas.executor import Executor, Limits, Task
 from nas.flights import evaluated
-from nas.folder import Folder, Settings
+from nas.folder import INHERIT, Folder
 from nas.study import Study
 from nas.trust import SPLIT, SPLIT_DONE, SUPERNET, VOTE, Trust, has_say, outranked
 from search_spaces.architecture import Design, SearchSpace
@@ -47,7 +49,6 @@ ENOUGH = 4_500
 # below, and the start after which none is called for any more
 DOUBTFUL, POOR, LATEST = 24, 0.3, 64
 COUNTED = 30  # epochs under a budget of trials
-INHERIT = "inherit"  # whether trainings of a search that it is a signal of begin with its weights
 # epochs: with fewer it has learned nothing, and more are seldom better than more designs
 LEAST, MOST = 5, 300
 LEARNED = 1_000  # steps after which fewer epochs will do: `chain` was ranked no better after 4,500 (experiments/LOG.md)
@@ -68,11 +69,6 @@ PIECES = 20  # parts in which it is trained
 SAMPLE = 16  # designs by whose predicted seconds the epochs are planned
 BESIDES = 1.2  # times the seconds of trainings of the same designs that an epoch is planned to take
 SLACK = 1.5  # times its planned seconds it may take
-
-
-def inherits(settings: Settings, events: Mapping[str, Any]) -> bool:
-    """Return whether trainings of the run begin with the weights of its supernet, as it was decided when it began."""
-    return settings.estimator == SUPERNET or bool(events.get(EVENT, {}).get("inherits"))
 
 
 def plan_of(options: Mapping[str, Any], epochs: int, paths: Paths = _ALL) -> Plan:
@@ -132,12 +128,12 @@ class Pretraining:
         After each of ``PIECES`` parts what it took is stored: after a kill the time goes on where it was.
         """
         events = self.study.history.events
-        if DONE in events and self.folder.supernet.exists():
+        there = self._readable()
+        if DONE in events and there:
             return
         if EVENT not in events:
-            begun = {"inherits": self._inherits, "reached": 0, "spent": 0.0}
-            self.study.note(EVENT, {**self._planned(seconds), **begun})
-        elif events[EVENT]["reached"] and not self.folder.supernet.exists():
+            self.study.note(EVENT, {**self._planned(seconds), "reached": 0, "spent": 0.0})
+        elif events[EVENT]["reached"] and not there:
             self._lost()
         plan = self._prolonged(self.study.history.events[EVENT], seconds)
         plan = self._trained(EVENT, plan, self._paths(), self.folder.supernet)
@@ -175,8 +171,17 @@ class Pretraining:
         """The least epochs: ``LEAST``, or as many as ``LEARNED`` steps take if these are fewer."""
         return min(LEAST, math.ceil(LEARNED / self._steps))
 
+    def _readable(self) -> bool:
+        try:
+            checkpoints.load(self.folder.supernet)
+        except ValueError:
+            return False
+        return True
+
     def _lost(self) -> None:
-        """Have it trained from the start: its file is gone. It was whole, or is from now on."""
+        """Have it trained from the start: its file is gone, or damaged. It was whole, or is from now on."""
+        if self.folder.supernet.exists():
+            self.folder.supernet.replace(self.folder.supernet.with_name(f"{FILE}.damaged"))
         events = self.study.history.events
         self.study.note(EVENT, {**events[EVENT], "reached": 0, "spent": 0.0})
         if SPLIT in events:
@@ -338,11 +343,6 @@ class Pretraining:
     def _context_of(self, *, epochs: int) -> Context:
         scratch = self.folder.checkpoints / "supernet"
         return Context(seed=self.study.seed, scratch=scratch, epochs=epochs, partial=True, **self.settings)
-
-    @property
-    def _inherits(self) -> bool:
-        """Not those of a search that called for it: trials of before began from scratch, and are compared with."""
-        return self.role == "signal" and bool(self.options.get(INHERIT, True))
 
     def _planned(self, seconds: float | None) -> dict[str, Any]:
         """Return the epochs, and the seconds that they may take."""

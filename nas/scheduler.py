@@ -49,7 +49,7 @@ class Fork:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Evaluate the design of ``trial`` again, from scratch and with another seed, as replicate ``replicate``."""
+    """Evaluate the design of ``trial`` again, from the start and with another seed, as replicate ``replicate``."""
 
     trial: int
     replicate: int

@@ -29,7 +29,7 @@ from nas.exported import export_step
 from nas.fidelity_trust import Ranking, next_look, rankings
 from nas.final_training import FinalTraining
 from nas.flights import Stranded
-from nas.folder import Folder, Settings, executor_of, objectives_of
+from nas.folder import INHERIT, Folder, Settings, executor_of, objectives_of
 from nas.leaders import Decisions, Leaders
 from nas.plan import (
     Cost,
@@ -40,7 +40,6 @@ from nas.plan import (
     step_limit,
     timed_finals,
 )
-from nas.pretraining import inherits
 from nas.shortage import share_of_training
 from nas.signals import Signals
 from nas.status import status_of
@@ -67,8 +66,7 @@ def build_estimator(
     """Return the estimator of a run, asked for every metric that objectives and constraints name.
 
     Those in ``without`` are known from elsewhere. Where designs are to be trained (``training``) and the run's own
-    estimator does not do that, it is "train". With ``inherit`` trainings begin with the weights of the run's supernet,
-    if its file is there.
+    estimator does not do that, it is "train". With ``inherit`` trainings begin with the weights of the run's supernet.
     """
     named = [*settings.objectives, *(Constraint.parse(text).name for text in settings.constraints)]
     known = {"seconds", *without}
@@ -77,8 +75,8 @@ def build_estimator(
     options: dict[str, Any] = {"metrics": metrics, "precision": settings.precision}
     if training and not kind.trains:
         kind = estimators.get("train")
-    if inherit and "inherit" in kind.reads and folder.supernet.exists():
-        options["inherit"] = folder.supernet
+    if inherit and INHERIT in kind.reads:
+        options[INHERIT] = folder.supernet
     estimator: Estimator = kind(folder.data, **options)
     return estimator
 
@@ -312,7 +310,9 @@ class Session:
         budget = Budget(settings.trials, seconds)
         self._until = seconds
         self.signals.begin()
-        self.estimator = build_estimator(settings, self.folder, without=("latency",), inherit=self._inherits)
+        self.estimator = build_estimator(
+            settings, self.folder, without=("latency",), inherit=settings.inherits
+        )
         self._keep_up()
         self.study.run(
             self.estimator,
@@ -341,7 +341,7 @@ class Session:
         self.durations.learn(self.search_space.space.default(), self.cost)
 
     def _finals(self) -> None:
-        """Train the best designs again, from scratch, with fresh seeds and on all of the data."""
+        """Train the best designs again from the start, with fresh seeds and on all of the data."""
         if self.decisions.get("winner") is not None:
             return
         stored = self.decisions.get("finals")
@@ -353,6 +353,8 @@ class Session:
             stored = {"trials": list(plan.trials), "epochs": plan.epochs} if plan else {}
             self.decisions.keep("finals", stored)
         if stored:
+            if self.settings.inherits:
+                self.signals.pretrain()  # its file may be gone since
             self._training().run(Finals(tuple(stored["trials"]), stored["epochs"]))
 
     def _training(self) -> FinalTraining:
@@ -360,7 +362,7 @@ class Session:
             self.study,
             self.executor,
             estimator=partial(
-                build_estimator, self.settings, self.folder, training=True, inherit=self._inherits
+                build_estimator, self.settings, self.folder, training=True, inherit=self.settings.inherits
             ),
             decode=self.search_space.decode,
             checkpoints=self.folder.checkpoints,
@@ -371,10 +373,6 @@ class Session:
             epoch_seconds=self._epoch_seconds,
             told=self._told,
         )
-
-    @property
-    def _inherits(self) -> bool:
-        return inherits(self.settings, self.study.history.events)
 
     def _told(self) -> None:
         self.status("running")
@@ -431,7 +429,6 @@ class Session:
             step,
             fresh,
             metrics=self.leaders.reached(trial, step),
-            inherited=self._inherits,
         )
         shutil.rmtree(self.folder.best, ignore_errors=True)
         fresh.rename(self.folder.best)

@@ -50,7 +50,7 @@ class Signals:
 
     def begin(self) -> None:
         """Have a supernet that is asked for trained, and a sample scored; what was done before is not done again."""
-        self._pretrain()
+        self.pretrain()
         self.warm_start.begin(self.settings.budget)
         if SPLIT in self.study.history.events:
             self._split()
@@ -112,7 +112,7 @@ class Signals:
             memory=self.memory,
         )
 
-    def _pretrain(self) -> None:
+    def pretrain(self) -> None:
         """Have a supernet that is asked for trained. One that the search called for by itself may be lost: a note."""
         if self.pretraining is None:
             return

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -326,13 +326,16 @@ def _serve(connection: Connection, life: int) -> None:
     threading.Thread(target=_watch, args=(life,), daemon=True).start()
     estimator: Estimator | None = None
     while True:
-        received = _load(connection.recv_bytes())
+        with _engine():
+            message = connection.recv_bytes()
+        received = _load(message)
         answer: Result | OSError
         try:
             if isinstance(received, Task):
                 assert estimator is not None
                 stop.clear()  # of a signal to the task before that came after its end
-                connection.send_bytes(pickle.dumps(BEGUN))
+                with _engine():
+                    connection.send_bytes(pickle.dumps(BEGUN))
                 task = dataclasses.replace(received, estimator=estimator)
                 answer = evaluate(task, stop.is_set)
             else:
@@ -342,7 +345,17 @@ def _serve(connection: Connection, life: int) -> None:
                 answer = _prepared(received)
         except OSError as error:
             answer = error
-        connection.send_bytes(pickle.dumps(answer))
+        with _engine():
+            connection.send_bytes(pickle.dumps(answer))
+
+
+@contextlib.contextmanager
+def _engine() -> Iterator[None]:
+    """End this process without a word where the engine, at the other end of the socket, is gone."""
+    try:
+        yield
+    except (EOFError, OSError):
+        sys.exit(0)
 
 
 def _prepared(estimator: Estimator) -> Result:
@@ -365,8 +378,7 @@ def main() -> None:
     """Serve tasks until the engine goes away. Arguments: the socket, the life pipe, [sys.path, script]."""
     path, _Main.path = json.loads(sys.argv[3])
     sys.path[:] = path
-    with contextlib.suppress(EOFError, ConnectionError):  # the engine is gone
-        _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
+    _serve(Connection(int(sys.argv[1])), int(sys.argv[2]))
 
 
 if __name__ == "__main__":

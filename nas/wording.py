@@ -89,7 +89,7 @@ def supernet_line(known: Mapping[str, Any]) -> str:
         said += f", {known['scored']} designs scored in {known['scoring']:.3g} s"
     if (heard := known.get("heard")) is not None:
         said += ", heard by the surrogates" if heard else ", no longer heard by the surrogates"
-    said += ", trainings begin with its weights" if known.get("inherited") else ""
+    said += ", inherited by trainings" if known.get("inherited") else ""
     if known["failed"]:
         return f"{said}; {known['failed']}"
     if known["not_split"]:

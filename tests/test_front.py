@@ -274,9 +274,17 @@ def test_twenty_kills_of_real_training(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("option", ["--estimator", "--warm-start"])
-def test_ten_kills_of_a_search_with_a_supernet(tmp_path, option):
-    check_training_kills("digits", tmp_path, 10, option, "supernet")
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--estimator", "supernet"),
+        ("--warm-start", "supernet"),
+        ("--warm-start", "supernet", "--supernet-option", "inherit=true"),
+    ],
+    ids=["estimator", "signal", "inherited"],
+)
+def test_ten_kills_of_a_search_with_a_supernet(tmp_path, options):
+    check_training_kills("digits", tmp_path, 10, *options)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 The file of one that was split holds both halves; which of them a design borrows from follows from its configuration.
 """
 
+import errno
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -54,6 +55,13 @@ def joined(file: Path, halves: tuple[Path, Path], split: Split) -> None:
     checkpoints.save(file, Checkpoint(groups, {**first.values, "halves": split.row()}))
 
 
-def inherited(file: Path, data: Path | str, design: "Design") -> Mapping[str, Tensor]:
-    """Return the state_dict of the network of ``design`` with the weights of the supernet in ``file``, on the CPU."""
-    return open_supernet(file, data, design).candidate(design).cut_out()
+def inherited(file: Path, data: Path | str, design: "Design", device: str = "cpu") -> Mapping[str, Tensor]:
+    """Return the state_dict of the network of ``design`` with the weights of the supernet in ``file``, on ``device``.
+
+    A file that is missing or damaged is an ``OSError``, which says nothing about the design.
+    """
+    try:
+        scorer = open_supernet(file, data, design, device)
+    except ValueError as error:
+        raise OSError(errno.EIO, f"the weights that a training begins with: {error}", str(file)) from None
+    return scorer.candidate(design).cut_out()

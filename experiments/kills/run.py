@@ -15,7 +15,8 @@ from pathlib import Path
 from experiments.record import ROOT, Record
 
 sys.path.insert(0, str(ROOT / "tests"))
-HEARD = ("--warm-start", "supernet", "--strategy", "gp")
+SIGNAL = ("--warm-start", "supernet")
+HEARD = (*SIGNAL, "--strategy", "gp")
 
 
 def main() -> None:
@@ -32,7 +33,13 @@ def main() -> None:
         ("cheap evaluations", cheap, check_kills, ()),
         ("real training on digits", real, training, ()),
         ("a supernet that scores digits", shared, training, ("--estimator", "supernet")),
-        ("a supernet for the first designs on digits", shared, training, ("--warm-start", "supernet")),
+        ("a supernet for the first designs on digits", shared, training, SIGNAL),
+        (
+            "a supernet that trainings inherit from on digits",
+            shared,
+            training,
+            (*SIGNAL, "--supernet-option", "inherit=true"),
+        ),
         # enough trials for its trust to be measured, by a strategy that hears it
         ("a supernet that the surrogate hears on digits", shared, training, (*HEARD, "--trials", "12")),
     ):
