@@ -43,7 +43,7 @@ FOLDS = 6  # what the source says of a design follows from the scores of the oth
 SCORED = 64  # designs of a search's sample
 SEEDS = 20
 TRAININGS = 40  # of a search at most
-FITTED, SEARCHES = ("mobile", "chain"), 8  # spaces of whole searches, and how many there are
+FITTED, SEARCHES = ("mobile", "chain"), 24  # spaces of whole searches, and how many there are
 # what differs between them: label, strategy, whether a source is heard
 ARMS: Sequence[tuple[str, str | type[Auto], bool]] = (
     ("auto", "auto", False),
