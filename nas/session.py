@@ -163,7 +163,7 @@ class Session:
         """Open the study of the folder, with all that knows of its data and its past."""
         self.folder, self.settings, self.search_space = folder, settings, search_space
         self.dataset: Dataset = open_saved(folder.data)
-        self.estimator = build_estimator(settings, folder, without=("latency",))
+        self.estimator = build_estimator(settings, folder, without=("latency",), inherit=settings.inherits)
         self.cost = Cost.of(settings.cost) if settings.cost is not None else None
         self.durations = Durations(
             search_space.decode,
@@ -310,9 +310,6 @@ class Session:
         budget = Budget(settings.trials, seconds)
         self._until = seconds
         self.signals.begin()
-        self.estimator = build_estimator(
-            settings, self.folder, without=("latency",), inherit=settings.inherits
-        )
         self._keep_up()
         self.study.run(
             self.estimator,

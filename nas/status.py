@@ -61,7 +61,7 @@ def status_of(
         "pareto": [entry for entry in entries if entry["number"] in front] or entries[:1],
         "latency": _latency(events, settings.round),
         "signals": _signals(trusts(searched, problem, events)),
-        "supernet": _supernet(events, settings.inherits),
+        "supernet": _supernet(events, settings),
         "fidelities": [_ranking(one) for one in rungs],
         "winner": events.get(f"winner {settings.round}"),
         "test": events.get(f"test {settings.round}"),
@@ -116,10 +116,10 @@ def _signals(known: Sequence[Trust]) -> list[dict[str, Any]]:
     ]
 
 
-def _supernet(events: Mapping[str, Any], inherited: bool) -> dict[str, Any] | None:
+def _supernet(events: Mapping[str, Any], settings: Settings) -> dict[str, Any] | None:
     """Return how long a supernet was trained, how it was split or why that failed, what it scored, and who hears it.
 
-    Trainings may begin with its weights (``inherited``). None without one.
+    Also whether trainings begin with its weights. None without one.
     """
     called = events.get(CALLED)
     if SUPERNET not in events and called is None:
@@ -138,7 +138,7 @@ def _supernet(events: Mapping[str, Any], inherited: bool) -> dict[str, Any] | No
         "heard": events.get(HEARD) if SOURCE in events else None,
         "scored": sample["scored"] if shared else None,
         "scoring": sample["seconds"] if shared else None,
-        "inherited": inherited,
+        "inherited": settings.inherits,
     }
 
 
