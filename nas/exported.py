@@ -34,6 +34,7 @@ def export_step(
     assert step.checkpoint is not None
     checkpoint = folder.checkpoints / folder_of(trial) / step.checkpoint
     standardise = standardisation(checkpoint)
+    begun = {"began with": "the weights of a supernet"} if has_inherited(checkpoint) else {}
     trained = Trained(
         design=design,
         weights=trained_weights(checkpoint),
@@ -50,7 +51,7 @@ def export_step(
             "epochs": step.fidelity.epochs,
             "share of the data": step.fidelity.data,
             "seed": settings.seed,
-            "began with": "the weights of a supernet" if has_inherited(checkpoint) else "random weights",
+            **begun,
         },
     )
     exporter = exporters.get("pytorch")()

@@ -76,11 +76,16 @@ class Sample:
     cost: float
 
 
+def ranked(name: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return the trainings of ``name`` that ``experiments/supernet_rank`` has kept, and what its supernet came to."""
+    run = json.loads((RANKED / "results.json").read_text())["runs"][f"{name}: single"]
+    return rows(RANKED / f"truth-{name}.jsonl"), run
+
+
 def sample_of(name: str, data: Path) -> Sample:
     """Return the designs of ``name`` that ``experiments/supernet_rank`` has trained and scored."""
     known = list(designs(name, open_saved(data), DESIGNS[name][0]))
-    stored = json.loads((RANKED / "results.json").read_text())["runs"][f"{name}: single"]
-    trained = rows(RANKED / f"truth-{name}.jsonl")
+    trained, stored = ranked(name)
     by_seed = [
         {row["number"]: row["test"] or 0.0 for row in trained if row["seed"] == seed}
         for seed in DESIGNS[name][1]
@@ -223,14 +228,13 @@ def show_budget(name: str, record: Record, sample: Sample, seeds: int) -> None:
 
 def show_fitted(name: str, record: Record, data: Path, seeds: int) -> None:
     """Show what a source that is heard late adds to ``auto`` under early stopping, on a truth that is fitted."""
-    trained = rows(RANKED / f"truth-{name}.jsonl")
-    numbers = {row["number"] for row in trained}
-    accuracy = {
-        number: float(np.mean([row["test"] or 0.0 for row in trained if row["number"] == number]))
-        for number in numbers
-    }
-    stored = json.loads((RANKED / "results.json").read_text())["runs"][f"{name}: single"]["scores"]
-    task = fitted.task_of(name, data, accuracy, {number: -stored[str(number)][1] for number in numbers})
+    trained, stored = ranked(name)
+    reached: dict[int, list[float]] = {}
+    for row in trained:
+        reached.setdefault(row["number"], []).append(row["test"] or 0.0)
+    accuracy = {number: float(np.mean(values)) for number, values in reached.items()}
+    score = {number: -stored["scores"][str(number)][1] for number in reached}
+    task = fitted.task_of(name, data, accuracy, score)
     found: dict[str, list[list[float]]] = {label: [] for label, _, _ in ARMS}
     for seed in range(seeds):
         for label, strategy, heard in ARMS:
