@@ -342,18 +342,18 @@ SEARCH = textwrap.dedent(
     import sys, time
     from pathlib import Path
     import nas
-    from test_process import SPACE, slow
+    from test_process import SPACE, until_told
 
     if __name__ == "__main__":
         with nas.Study(SPACE, strategy="random", storage=Path(sys.argv[1])) as study:
-            study.optimize(slow, trials=1000, workers=3)
+            study.optimize(until_told, trials=1000, workers=3)
     """
 )
 
 
-def slow(config, context):
-    end = time.monotonic() + 1.5
-    while time.monotonic() < end:
+def until_told(config, context):
+    """Go on until the file ``enough`` lies beside the store, or until asked to stop."""
+    while not (context.scratch.parents[1] / "enough").exists():
         if context.stopping():
             return None
         time.sleep(0.01)
@@ -371,13 +371,15 @@ def test_a_search_ends_with_what_is_in_flight_finished_or_saved(tmp_path, number
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    deadline = time.monotonic() + 30
-    while not list(tmp_path.glob("study-checkpoints/trial-0002")) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("study-checkpoints/trial-*"))) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(0.3)
     process.send_signal(number)
-    _, error = process.communicate(timeout=30)
-    assert "in flight; once more to end now" in error and "Ended" in error
+    assert "in flight; once more to end now" in process.stderr.readline()
+    if finished:
+        (tmp_path / "enough").touch()
+    _, error = process.communicate(timeout=60)
+    assert "Ended" in error
     with Study(SPACE, strategy="random", storage=path) as study:
         assert len(study.trials) == 3
         assert sum(trial.last is not None for trial in study.trials) == finished
